@@ -1,0 +1,55 @@
+# Voxify on one machine. `make` alone lists what there is.
+PYTHON ?= python3.11
+BIN := .venv/bin
+export VOXIFY_ENV ?= dev
+export VOXIFY_DATA_DIR ?= $(CURDIR)/data
+# BentoML counts only the word True.
+export BENTOML_DO_NOT_TRACK := True
+
+.PHONY: help up demo test test-slow check format load bento requirements clean
+
+help:  ## List the targets
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
+
+.venv/.installed: requirements/dev.txt pyproject.toml
+	@echo "Making the environment in .venv (several GB, most of it PyTorch; only the first time)"
+	test -x $(BIN)/python || $(PYTHON) -m venv .venv
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps $$(grep -E '^uv==' requirements/dev.txt)
+	$(BIN)/uv pip install --python $(BIN)/python --no-deps -r requirements/dev.txt
+	$(BIN)/uv pip install --python $(BIN)/python --quiet --no-deps --no-build-isolation -e .
+	@touch $@
+
+up: .venv/.installed  ## Start everything here; Ctrl-C stops it
+	@exec $(BIN)/python -m scripts.up
+
+demo: .venv/.installed  ## Walk the main job: a voice in, speech out
+	@exec $(BIN)/python -m scripts.demo
+
+test: .venv/.installed  ## The whole test suite
+	$(BIN)/python -m pytest -m "not slow"
+
+test-slow: .venv/.installed  ## The tests that take minutes each
+	$(BIN)/python -m pytest -m slow
+
+check: .venv/.installed  ## Lint, format and types
+	$(BIN)/ruff check
+	$(BIN)/ruff format --check
+	$(BIN)/mypy
+
+format: .venv/.installed  ## Format, and mend what the linter can
+	$(BIN)/ruff format
+	$(BIN)/ruff check --fix
+
+load: .venv/.installed  ## A short load test of the main job against a running Voxify
+	$(BIN)/python -m load_tests
+
+bento: .venv/.installed  ## Build the Bento of the inference service
+	$(BIN)/bentoml build
+
+requirements: .venv/.installed  ## Compile the pinned requirements again
+	$(BIN)/uv pip compile pyproject.toml --all-extras --python-version 3.11 --no-emit-index-url --quiet -o requirements/dev.txt
+	$(BIN)/uv pip compile pyproject.toml --extra api --extra worker --python-version 3.11 --no-emit-index-url --quiet -c requirements/dev.txt -o requirements/api.txt
+	$(BIN)/uv pip compile pyproject.toml --extra inference --python-version 3.11 --no-emit-index-url --quiet -c requirements/dev.txt -o requirements/inference.txt
+
+clean:  ## Remove the environment and caches; data stays
+	rm -rf .venv .mypy_cache .pytest_cache .ruff_cache *.egg-info
