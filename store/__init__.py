@@ -1,0 +1,1 @@
+"""The only rooms that know where data lives: rows, objects and vectors."""

@@ -1,0 +1,33 @@
+"""Alembic, run from code: `upgrade` brings a database to the newest revision, `pending` says whether it is there."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from alembic import command
+from alembic.config import Config
+from alembic.runtime.migration import MigrationContext
+from alembic.script import ScriptDirectory
+from sqlalchemy.engine import Connection
+from sqlalchemy.ext.asyncio import AsyncEngine
+
+
+def config(connection: Connection | None = None) -> Config:
+    made = Config()
+    made.set_main_option("script_location", str(Path(__file__).parent))
+    made.attributes["connection"] = connection
+    return made
+
+
+async def upgrade(engine: AsyncEngine) -> None:
+    """Bring the database to the newest revision; nothing happens when it is there already."""
+    # As a writer from the start: of two processes that start at once on SQLite, the second waits and finds the work done.
+    async with engine.execution_options(voxify_write=True).connect() as connection:
+        await connection.run_sync(lambda sync: command.upgrade(config(sync), "head"))
+        await connection.commit()
+
+
+async def is_current(engine: AsyncEngine) -> bool:
+    async with engine.connect() as connection:
+        current = await connection.run_sync(lambda sync: MigrationContext.configure(sync).get_current_revision())
+    return current == ScriptDirectory.from_config(config()).get_current_head()

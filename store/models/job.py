@@ -1,0 +1,81 @@
+from __future__ import annotations
+
+from datetime import datetime
+
+from sqlalchemy import ForeignKey, Index, String, Text, UniqueConstraint, text
+from sqlalchemy.orm import Mapped, mapped_column
+
+from audio.encode import Format
+from store.models.base import Base, JsonObject, Timestamps
+
+PENDING, PROCESSING, COMPLETED, FAILED, CANCELLED = "pending", "processing", "completed", "failed", "cancelled"
+FINAL = (COMPLETED, FAILED, CANCELLED)
+
+SYNTHESIS, SAMPLE_PROCESSING, CLONE_BUILD = "synthesis", "sample_processing", "clone_build"
+
+
+class Job(Timestamps, Base):
+    """A unit of work and, while it is pending, its place in the queue.
+
+    Every kind of background work is a row here, so that one mechanism claims, leases, retries and reports all of it.
+    The columns of the sound are used by `synthesis` alone; the other kinds name what they work on in `subject_id`.
+    """
+
+    __tablename__ = "jobs"
+    __table_args__ = (
+        UniqueConstraint("user_id", "idempotency_key"),
+        Index("ix_jobs_user_id_kind_created_at", "user_id", "kind", "created_at", "id"),
+        Index("ix_jobs_subject_id", "subject_id"),
+        Index("ix_jobs_voice_model_id", "voice_model_id"),
+        # All that `claim` and `queue_position` look at, so that a long queue is walked without reading the rows and their texts.
+        Index(
+            "ix_jobs_pending",
+            *("available_at", "kind", "user_id", "priority", "created_at", "id", "status"),
+            sqlite_where=text("status = 'pending'"),
+            postgresql_where=text("status = 'pending'"),
+        ),
+        Index("ix_jobs_processing", "user_id", sqlite_where=text("status = 'processing'"), postgresql_where=text("status = 'processing'")),
+    )
+
+    id: Mapped[str] = mapped_column(String(64), primary_key=True)
+    user_id: Mapped[str] = mapped_column(ForeignKey("users.id", ondelete="CASCADE"))
+    kind: Mapped[str] = mapped_column(String(32), default=SYNTHESIS)
+    subject_id: Mapped[str | None] = mapped_column(String(64))
+
+    # The queue
+    status: Mapped[str] = mapped_column(String(16), default=PENDING)
+    priority: Mapped[int] = mapped_column(default=0)  # higher first
+    attempt: Mapped[int] = mapped_column(default=0)  # claims so far
+    available_at: Mapped[datetime]
+    lease_owner: Mapped[str | None] = mapped_column(String(128))
+    lease_until: Mapped[datetime | None]
+    progress: Mapped[float] = mapped_column(default=0.0)  # 0 to 100
+    message: Mapped[str | None] = mapped_column(String(200))  # what is being done, for a person
+    error_code: Mapped[str | None] = mapped_column(String(64))
+    error_message: Mapped[str | None] = mapped_column(Text)
+    started_at: Mapped[datetime | None]
+    completed_at: Mapped[datetime | None]
+    idempotency_key: Mapped[str | None] = mapped_column(String(255))
+    request_hash: Mapped[str | None] = mapped_column(String(64))  # tells a repeat of the same key from another request
+    request_id: Mapped[str | None] = mapped_column(String(128))  # of the request that made the job, for the logs of every tier
+
+    # What is to be spoken, and how
+    voice_model_id: Mapped[str | None] = mapped_column(String(64))
+    text_content: Mapped[str] = mapped_column(Text, default="")
+    text_hash: Mapped[str] = mapped_column(String(64), default="")
+    text_language: Mapped[str] = mapped_column(String(16), default="")
+    text_length: Mapped[int] = mapped_column(default=0)
+    word_count: Mapped[int] = mapped_column(default=0)
+    config: Mapped[JsonObject] = mapped_column(default=dict)
+    output_format: Mapped[Format] = mapped_column(String(8), default="wav")
+    sample_rate: Mapped[int] = mapped_column(default=24000)
+    speed: Mapped[float] = mapped_column(default=1.0)
+    pitch: Mapped[float] = mapped_column(default=1.0)
+    volume: Mapped[float] = mapped_column(default=1.0)
+
+    # What came of it
+    output_path: Mapped[str | None] = mapped_column(String(255))
+    output_size: Mapped[int | None]
+    duration: Mapped[float | None]
+    result: Mapped[JsonObject | None]  # model used, fallback, dropped characters, chunk times
+    cache_hit: Mapped[bool] = mapped_column(default=False)

@@ -1,0 +1,56 @@
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Generic, Literal, TypeVar
+
+from sqlalchemy import Select, asc, desc, func, select
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from store.models import Base
+
+Row = TypeVar("Row", bound=Base)
+
+
+@dataclass(frozen=True, slots=True)
+class Window:
+    """Which part of a list is wanted, and in what order. `sort_by` is a column name that the caller has checked."""
+
+    limit: int = 20
+    offset: int = 0
+    sort_by: str = "created_at"
+    sort_order: Literal["asc", "desc"] = "desc"
+
+
+class Repository(Generic[Row]):
+    model: type[Row]
+
+    def __init__(self, session: AsyncSession) -> None:
+        self.session = session
+
+    def add(self, row: Row) -> Row:
+        self.session.add(row)
+        return row
+
+    async def get(self, row_id: str) -> Row | None:
+        """Whoever it belongs to: for workers, and for what has checked the owner."""
+        return await self.session.get(self.model, row_id)
+
+    async def owned(self, user_id: str, row_id: str) -> Row | None:
+        """The row if it is this person's."""
+        model: Any = self.model
+        found: Row | None = await self.session.scalar(self._owned(user_id).where(model.id == row_id))
+        return found
+
+    async def _window(self, statement: Select[tuple[Row]], window: Window) -> tuple[Sequence[Row], int]:
+        """The rows of the window and how many there are in all. Ties are broken by id, so that pages never overlap."""
+        model: Any = self.model
+        total = await self.session.scalar(statement.with_only_columns(func.count(), maintain_column_froms=True).order_by(None))
+        direction = desc if window.sort_order == "desc" else asc
+        ordered = statement.order_by(direction(getattr(model, window.sort_by)), direction(model.id))
+        rows = await self.session.scalars(ordered.limit(window.limit).offset(window.offset))
+        return rows.all(), total or 0
+
+    def _owned(self, user_id: str) -> Select[tuple[Row]]:
+        model: Any = self.model
+        return select(self.model).where(model.user_id == user_id)

@@ -1,0 +1,32 @@
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from sqlalchemy import select, update
+
+from store.models import Clone, CloneSample, Sample, User
+from store.repositories.base import Repository, Window
+
+
+class CloneRepository(Repository[Clone]):
+    model = Clone
+
+    async def list(self, user_id: str, window: Window, *, status: str | None = None) -> tuple[Sequence[Clone], int]:
+        statement = self._owned(user_id)
+        if status:
+            statement = statement.where(Clone.status == status)
+        return await self._window(statement, window)
+
+    async def samples(self, clone_id: str) -> Sequence[Sample]:
+        """What the clone is made of, in the order asked for."""
+        rows = await self.session.scalars(
+            select(Sample).join(CloneSample).where(CloneSample.clone_id == clone_id).order_by(CloneSample.position)
+        )
+        return rows.all()
+
+    async def delete(self, clone: Clone) -> None:
+        await self.session.execute(
+            update(User).where(User.id == clone.user_id, User.active_clone_id == clone.id).values(active_clone_id=None)
+        )
+        await self.session.delete(clone)
+        await self.session.flush()

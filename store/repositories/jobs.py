@@ -1,0 +1,137 @@
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy import delete, func, select, update
+
+from store.clock import utcnow
+from store.models import Job
+from store.models.job import CANCELLED, FAILED, PENDING, PROCESSING, SYNTHESIS
+from store.repositories.base import Repository, Window
+
+
+@dataclass(frozen=True, slots=True)
+class JobFilter:
+    """`created_after` is within the time asked for, `created_before` is not."""
+
+    status: str | None = None
+    voice_model_id: str | None = None
+    text_search: str | None = None
+    created_after: datetime | None = None
+    created_before: datetime | None = None
+
+
+class JobRepository(Repository[Job]):
+    """Jobs as their owners see them. How workers see them: :mod:`store.repositories.queue`."""
+
+    model = Job
+
+    async def by_idempotency_key(self, user_id: str, key: str) -> Job | None:
+        found: Job | None = await self.session.scalar(self._owned(user_id).where(Job.idempotency_key == key))
+        return found
+
+    async def list(self, user_id: str, window: Window, wanted: JobFilter) -> tuple[Sequence[Job], int]:
+        """The person's synthesis jobs."""
+        statement = self._owned(user_id).where(Job.kind == SYNTHESIS)
+        if wanted.status:
+            statement = statement.where(Job.status == wanted.status)
+        if wanted.voice_model_id:
+            statement = statement.where(Job.voice_model_id == wanted.voice_model_id)
+        if wanted.text_search:
+            statement = statement.where(Job.text_content.icontains(wanted.text_search, autoescape=True))
+        if wanted.created_after:
+            statement = statement.where(Job.created_at >= wanted.created_after)
+        if wanted.created_before:
+            statement = statement.where(Job.created_at < wanted.created_before)
+        return await self._window(statement, window)
+
+    async def owned_for_update(self, user_id: str, job_id: str) -> Job | None:
+        """As `owned`, kept from changing until the transaction ends where the database can do that for a single row."""
+        found: Job | None = await self.session.scalar(self._owned(user_id).where(Job.id == job_id).with_for_update())
+        return found
+
+    async def update_pending(self, job_id: str, **columns: Any) -> bool:
+        """Change what a job is to do, as long as nobody has begun with it. False: somebody has, or it has ended or is gone."""
+        changed = await self.session.scalar(
+            update(Job)
+            .where(Job.id == job_id, Job.status == PENDING)
+            .values(**columns)
+            .returning(Job)
+            .execution_options(populate_existing=True)
+        )
+        return changed is not None
+
+    async def forget_output(self, job_id: str, output_path: str) -> bool:
+        """Let the row no longer name this object. False: it does not, or no longer."""
+        changed = await self.session.scalar(
+            update(Job)
+            .where(Job.id == job_id, Job.output_path == output_path)
+            .values(output_path=None, output_size=None, duration=None)
+            .returning(Job)
+            .execution_options(populate_existing=True)
+        )
+        return changed is not None
+
+    async def in_progress_of(self, subject_id: str) -> Job | None:
+        """The newest background work on a sample or clone that has not ended."""
+        found: Job | None = await self.session.scalar(
+            select(Job)
+            .where(Job.subject_id == subject_id, Job.status.in_((PENDING, PROCESSING)))
+            .order_by(Job.created_at.desc(), Job.id.desc())
+            .limit(1)
+        )
+        return found
+
+    async def queue_position(self, job: Job) -> int | None:
+        """How many waiting jobs of the same kind are ahead of a pending one, itself included; None for one that does not wait."""
+        if job.status != PENDING:
+            return None
+        ahead = await self.session.scalar(
+            select(func.count())
+            .select_from(Job)
+            .where(
+                Job.status == PENDING,
+                Job.kind == job.kind,
+                (Job.priority > job.priority)
+                | ((Job.priority == job.priority) & (Job.created_at < job.created_at))
+                | ((Job.priority == job.priority) & (Job.created_at == job.created_at) & (Job.id < job.id)),
+            )
+        )
+        return (ahead or 0) + 1
+
+    async def delete_of(self, subject_id: str) -> None:
+        """Delete the background work on a sample or clone that goes too. A worker that is at it loses its lease and stops."""
+        await self.session.execute(delete(Job).where(Job.subject_id == subject_id))
+
+    async def cancel(self, job_id: str) -> bool:
+        """Cancel a job that has not ended. A worker that is at it finds its lease lost and stops. False: it has ended, or is gone."""
+        cancelled = await self.session.scalar(
+            update(Job)
+            .where(Job.id == job_id, Job.status.in_((PENDING, PROCESSING)))
+            .values(status=CANCELLED, completed_at=utcnow(), message="Cancelled", lease_owner=None, lease_until=None)
+            .returning(Job)
+            .execution_options(populate_existing=True)
+        )
+        return cancelled is not None
+
+    async def retry(self, job_id: str) -> bool:
+        """Put a failed or cancelled job back in the queue, as if it were new."""
+        again = await self.session.scalar(
+            update(Job)
+            .where(Job.id == job_id, Job.status.in_((FAILED, CANCELLED)))
+            .values(
+                status=PENDING, attempt=0, progress=0.0, available_at=utcnow(), message=None,
+                error_code=None, error_message=None, started_at=None, completed_at=None, lease_owner=None, lease_until=None,
+            )
+            .returning(Job)
+            .execution_options(populate_existing=True)
+        )  # fmt: skip
+        return again is not None
+
+    async def delete(self, job_id: str) -> bool:
+        """Delete a job that is not running. False when it is, or is gone."""
+        gone = await self.session.execute(delete(Job).where(Job.id == job_id, Job.status != PROCESSING).returning(Job.id))
+        return gone.first() is not None

@@ -1,0 +1,154 @@
+"""Jobs as workers see them: claimed, leased, fenced.
+
+The row is the queue. `claim` takes the next one for a limited time; from then on every write is fenced on (id, owner,
+attempt), so that a worker which was slower than its lease can no longer change anything.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import Any
+
+from sqlalchemy import ColumnElement, case, func, select, update
+from sqlalchemy.orm import aliased
+
+from store.clock import utcnow
+from store.models import CloneSample, Job
+from store.models.job import COMPLETED, FAILED, PENDING, PROCESSING
+from store.repositories.base import Repository
+
+
+@dataclass(frozen=True, slots=True)
+class Lease:
+    """The right to work on one attempt of one job, until it runs out.
+
+    `owner` must be new for every claim, not the name of a process: a job that its owner retries counts its attempts anew.
+    """
+
+    job_id: str
+    owner: str
+    attempt: int
+
+
+class JobQueue(Repository[Job]):
+    model = Job
+
+    async def claim(self, owner: str, lease_s: float, kinds: Collection[str], *, job_id: str | None = None) -> Job | None:
+        """Take the next job that is due, or the one named, for `lease_s` seconds.
+
+        Whoever has the fewest jobs running comes first, so that one heavy user cannot starve the others; then priority; then age.
+        """
+        now = utcnow()
+        waiting, running = aliased(Job), aliased(Job)
+        load = select(running.user_id, func.count().label("jobs")).where(running.status == PROCESSING).group_by(running.user_id).subquery()
+        due = (
+            select(waiting.id)
+            .outerjoin(load, load.c.user_id == waiting.user_id)
+            .where(waiting.status == PENDING, waiting.available_at <= now, waiting.kind.in_(kinds))
+            .order_by(func.coalesce(load.c.jobs, 0), waiting.priority.desc(), waiting.created_at, waiting.id)
+            .limit(1)
+            .with_for_update(skip_locked=True, of=waiting)
+        )
+        if job_id is not None:
+            due = due.where(waiting.id == job_id)
+        claimed: Job | None = await self.session.scalar(
+            update(Job)
+            .where(Job.id == due.scalar_subquery(), Job.status == PENDING)
+            .values(
+                status=PROCESSING,
+                lease_owner=owner,
+                lease_until=now + timedelta(seconds=lease_s),
+                attempt=Job.attempt + 1,
+                started_at=func.coalesce(Job.started_at, now),
+                progress=0.0,
+                message="Started",
+                updated_at=now,
+            )
+            .returning(Job)
+            .execution_options(populate_existing=True)
+        )
+        return claimed
+
+    async def heartbeat(self, lease: Lease, lease_s: float) -> bool:
+        """Extend the lease. False: it is lost, for the job was cancelled, deleted or given to somebody else."""
+        return await self._write(lease, lease_until=utcnow() + timedelta(seconds=lease_s))
+
+    async def report(self, lease: Lease, progress: float, message: str) -> bool:
+        """Write progress in percent. False: the lease is lost."""
+        return await self._write(lease, progress=progress, message=message)
+
+    async def complete(self, lease: Lease, **outcome: Any) -> bool:
+        """Finish with what came of it. False: the lease is lost and nothing was written."""
+        return await self._end(lease, status=COMPLETED, progress=100.0, message="Completed", error_code=None, error_message=None, **outcome)
+
+    async def fail(self, lease: Lease, code: str, message: str) -> bool:
+        """Fail for good."""
+        return await self._end(lease, status=FAILED, message="Failed", error_code=code, error_message=message)
+
+    async def put_back(self, lease: Lease, delay_s: float, message: str, *, count_attempt: bool) -> bool:
+        """Return the job to the queue, due in `delay_s` seconds. An attempt that only waited for something is not counted.
+
+        False: the lease is lost.
+        """
+        return await self._write(
+            lease,
+            status=PENDING,
+            attempt=Job.attempt if count_attempt else Job.attempt - 1,
+            available_at=utcnow() + timedelta(seconds=delay_s),
+            lease_owner=None,
+            lease_until=None,
+            progress=0.0,
+            message=message,
+        )
+
+    async def wake(self, subject_ids: Collection[str]) -> int:
+        """Make what waits for these samples or clones due now: clones made of them, speech in them. How many jobs there were."""
+        clones = select(CloneSample.clone_id).where(CloneSample.sample_id.in_(subject_ids))
+        woken = await self.session.execute(
+            update(Job)
+            .where(Job.status == PENDING, Job.subject_id.in_(clones) | Job.voice_model_id.in_(subject_ids))
+            .values(available_at=utcnow())
+            .returning(Job.id)
+        )
+        return len(woken.all())
+
+    async def recover(self, max_attempts: int) -> list[Job]:
+        """Take back the jobs whose lease ran out: to the queue, or to their end. The rows as they are afterwards."""
+        now = utcnow()
+        spent = Job.attempt >= max_attempts
+        given_up = f"The job was interrupted {max_attempts} times and has been given up"
+        recovered = await self.session.scalars(
+            update(Job)
+            .where(Job.status == PROCESSING, Job.lease_until < now)
+            .values(
+                status=case((spent, FAILED), else_=PENDING),
+                message=case((spent, "Failed"), else_="Waiting to be tried again"),
+                error_code=case((spent, "JOB_INTERRUPTED"), else_=None),
+                error_message=case((spent, given_up), else_=None),
+                completed_at=case((spent, now), else_=None),
+                progress=case((spent, Job.progress), else_=0.0),
+                available_at=now,
+                lease_owner=None,
+                lease_until=None,
+                updated_at=now,
+            )
+            .returning(Job)
+            .execution_options(populate_existing=True)
+        )
+        return list(recovered.all())
+
+    async def _end(self, lease: Lease, **values: Any) -> bool:
+        return await self._write(lease, completed_at=utcnow(), lease_owner=None, lease_until=None, **values)
+
+    async def _write(self, lease: Lease, **values: Any) -> bool:
+        # The whole row comes back, so that one which the session holds already is not left behind.
+        written = await self.session.scalar(
+            update(Job).where(*_held(lease)).values(**values).returning(Job).execution_options(populate_existing=True)
+        )
+        return written is not None
+
+
+def _held(lease: Lease) -> tuple[ColumnElement[bool], ...]:
+    return (Job.id == lease.job_id, Job.lease_owner == lease.owner, Job.attempt == lease.attempt, Job.status == PROCESSING)

@@ -1,0 +1,93 @@
+"""Voice embeddings and the search for similar voices, in Chroma.
+
+The index is a copy: the embedding itself is kept in SQL with its sample.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import fcntl
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+EMBEDDING_SIZE = 256
+COLLECTION = "voice-samples"
+
+
+class FolderInUseError(Exception):
+    """Another process has the folder open: two would spoil it for each other."""
+
+    def __init__(self, folder: Path) -> None:
+        super().__init__(f"{folder} is in use by another Voxify process; stop that one, or give this one a data folder of its own")
+
+
+@dataclass(frozen=True, slots=True)
+class Neighbour:
+    id: str
+    similarity: float  # cosine, -1 to 1
+
+
+class Vectors:
+    """One collection of unit vectors. Chroma's client is synchronous, so every call goes to a thread."""
+
+    def __init__(self, client: Any, lock: IO[str] | None = None) -> None:
+        self._client = client
+        self._lock = lock
+        self._collection = client.get_or_create_collection(COLLECTION, embedding_function=None, configuration={"hnsw": {"space": "cosine"}})
+
+    @classmethod
+    def in_folder(cls, folder: Path) -> Vectors:
+        """Embedded Chroma. The folder belongs to one process at a time; raises FolderInUseError when another has it."""
+        import chromadb
+        from chromadb.config import Settings
+
+        folder.mkdir(parents=True, exist_ok=True)
+        lock = (folder / "lock").open("w")
+        try:
+            # The system lets go of it when the process ends, however it ends.
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            lock.close()
+            raise FolderInUseError(folder) from None
+        return cls(chromadb.PersistentClient(str(folder), settings=Settings(anonymized_telemetry=False)), lock)
+
+    def close(self) -> None:
+        self._client.close()
+        if self._lock is not None:
+            self._lock.close()
+
+    async def put(self, id_: str, owner_id: str, embedding: NDArray[np.float32]) -> None:
+        await asyncio.to_thread(self._collection.upsert, ids=[id_], embeddings=[embedding.tolist()], metadatas=[{"owner_id": owner_id}])
+
+    async def similar(self, owner_id: str, embedding: NDArray[np.float32], limit: int) -> list[Neighbour]:
+        """The nearest voices of this person, nearest first."""
+        found = await asyncio.to_thread(
+            self._collection.query, query_embeddings=[embedding.tolist()], n_results=limit, where={"owner_id": owner_id}
+        )
+        return [Neighbour(id_, 1.0 - distance) for id_, distance in zip(found["ids"][0], found["distances"][0], strict=True)]
+
+    async def delete(self, ids: Sequence[str]) -> None:
+        if ids:
+            await asyncio.to_thread(self._collection.delete, ids=list(ids))
+
+    async def ids(self) -> list[str]:
+        found = await asyncio.to_thread(self._collection.get, include=[])
+        return list(found["ids"])
+
+    async def ping(self) -> None:
+        """Raises when the store does not answer."""
+        await asyncio.to_thread(self._collection.count)
+
+
+def pack(embedding: Sequence[float]) -> bytes:
+    """The form that an embedding has in SQL: little-endian float32."""
+    return np.asarray(embedding, dtype="<f4").tobytes()
+
+
+def unpack(blob: bytes) -> NDArray[np.float32]:
+    return np.frombuffer(blob, dtype="<f4").astype(np.float32)

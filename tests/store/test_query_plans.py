@@ -1,0 +1,136 @@
+"""The statements that run all the time must not read the whole table, however many jobs there are."""
+
+from __future__ import annotations
+
+import asyncio
+import shutil
+from collections.abc import AsyncIterator, Awaitable, Callable
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+from sqlalchemy import event, insert, text
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from store.clock import utcnow
+from store.database import Database
+from store.models import Job, User
+from store.models.job import CLONE_BUILD, COMPLETED, PENDING, PROCESSING, SYNTHESIS
+from store.repositories.base import Window
+from store.repositories.clones import CloneRepository
+from store.repositories.jobs import JobFilter, JobRepository
+from store.repositories.queue import JobQueue
+from store.repositories.samples import SampleRepository
+
+ROWS = 5000  # enough for the planner, which has the same plans for 50 000
+NOW = utcnow()
+LAST = Job(id="job_999999", kind=SYNTHESIS, status=PENDING, priority=0, created_at=NOW + timedelta(days=1))
+
+
+@pytest.fixture(scope="module", params=[False, True], ids=["as made", "analyzed"])
+def crowded(request: pytest.FixtureRequest, migrated: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A database with a long queue, a few jobs running and half of the jobs done, with and without SQLite's statistics."""
+    file = tmp_path_factory.mktemp("crowded") / "voxify.db"
+    shutil.copy(migrated, file)
+    users = [{"id": f"user_{number}", "email": f"{number}@example.org", "password_hash": "x"} for number in range(50)]
+    rows = [
+        {
+            "id": f"job_{number:06}",
+            "user_id": f"user_{number % 50}",
+            "kind": CLONE_BUILD if number % 5 == 0 else SYNTHESIS,
+            "subject_id": f"vc_{number}" if number % 5 == 0 else None,
+            "status": PROCESSING if number < 20 else (PENDING, COMPLETED)[number % 2],
+            "available_at": NOW - timedelta(seconds=1),
+            "lease_until": NOW - timedelta(seconds=1) if number < 20 else None,
+            "created_at": NOW + timedelta(seconds=number),
+        }
+        for number in range(ROWS)
+    ]
+
+    async def fill() -> None:
+        database = Database(f"sqlite+aiosqlite:///{file}")
+        async with database.write() as session:
+            await session.execute(insert(User), users)
+            await session.execute(insert(Job), rows)
+            if request.param:
+                await session.execute(text("ANALYZE"))
+        await database.close()
+
+    asyncio.run(fill())
+    return file
+
+
+@pytest.fixture
+async def database(crowded: Path) -> AsyncIterator[Database]:
+    """Nothing is written here that is not rolled back, so that all tests share the file."""
+    database = Database(f"sqlite+aiosqlite:///{crowded}")
+    yield database
+    await database.close()
+
+
+@pytest.fixture
+def plan(database: Database) -> Callable[..., Awaitable[list[str]]]:
+    """What SQLite does, step by step, to run the statements of a call."""
+
+    async def plan(call: Callable[[AsyncSession], Awaitable[Any]]) -> list[str]:
+        seen: list[tuple[str, Any]] = []
+
+        def note(_connection: Any, _cursor: Any, statement: str, parameters: Any, *_: Any) -> None:
+            seen.append((statement, parameters))
+
+        async with database.write() as session:
+            await session.connection()  # BEGIN is not a statement to explain
+            event.listen(database.engine.sync_engine, "before_cursor_execute", note)
+            try:
+                await call(session)
+            finally:
+                event.remove(database.engine.sync_engine, "before_cursor_execute", note)
+            await session.rollback()
+        async with database.engine.connect() as connection:
+            return [row.detail for sql, values in seen for row in await connection.exec_driver_sql(f"EXPLAIN QUERY PLAN {sql}", values)]
+
+    return plan
+
+
+CALLS: dict[str, tuple[Callable[[AsyncSession], Awaitable[Any]], str]] = {
+    "claim": (
+        lambda session: JobQueue(session).claim("me", 30, [SYNTHESIS, CLONE_BUILD]),
+        "SEARCH jobs_1 USING COVERING INDEX ix_jobs_pending (available_at<?)",
+    ),
+    "recover": (lambda session: JobQueue(session).recover(3), " jobs USING INDEX ix_jobs_processing"),
+    "queue_position": (
+        lambda session: JobRepository(session).queue_position(LAST),
+        " jobs USING COVERING INDEX ix_jobs_pending",
+    ),
+    "delete_of": (
+        lambda session: JobRepository(session).delete_of("vc_100"),
+        "SEARCH jobs USING COVERING INDEX ix_jobs_subject_id (subject_id=?)",
+    ),
+    "list of jobs": (
+        lambda session: JobRepository(session).list("user_1", Window(), JobFilter()),
+        "SEARCH jobs USING INDEX ix_jobs_user_id_kind_created_at (user_id=? AND kind=?)",
+    ),
+    "list of jobs in one state": (
+        lambda session: JobRepository(session).list("user_1", Window(), JobFilter(status=PENDING)),
+        "SEARCH jobs USING INDEX ix_jobs_user_id_kind_created_at (user_id=? AND kind=?)",
+    ),
+    "list of samples": (
+        lambda session: SampleRepository(session).list("user_1", Window()),
+        "SEARCH samples USING INDEX ix_samples_user_id_created_at (user_id=?)",
+    ),
+    "list of clones": (
+        lambda session: CloneRepository(session).list("user_1", Window()),
+        "SEARCH clones USING INDEX ix_clones_user_id_created_at (user_id=?)",
+    ),
+}
+
+
+@pytest.mark.parametrize("name", CALLS)
+async def test_the_plan_uses_the_index(plan: Any, name: str) -> None:
+    call, step = CALLS[name]
+    steps = await plan(call)
+    assert any(step in one for one in steps), steps
+    assert not [one for one in steps if one.startswith("SCAN jobs") and "INDEX" not in one]
+    if name.startswith("list"):
+        assert not [one for one in steps if "TEMP B-TREE" in one], "the pages come sorted from the index"
