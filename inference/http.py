@@ -1,0 +1,108 @@
+"""What surrounds the endpoints: request ids, access lines, bodies that are not JSON, and the routes BentoML has no place for."""
+
+from __future__ import annotations
+
+import re
+import time
+import uuid
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+import structlog
+from starlette.applications import Starlette
+from starlette.datastructures import Headers, MutableHeaders
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response
+from starlette.routing import Route
+
+from inference import wire
+from inference.admission import Admission
+
+if TYPE_CHECKING:
+    from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+MAX_BODY = 64 * 1024 * 1024
+REQUEST_ID = re.compile(r"[A-Za-z0-9._:-]{1,128}")
+SOUND = "/synthesize"
+QUIET = {"/livez", "/readyz", "/healthz", "/metrics"}
+
+log = structlog.get_logger("access")
+
+
+class RequestMiddleware:
+    """Gives every request its id (its ``X-Request-ID`` where that is sound), logs it, and turns away bodies that are not JSON."""
+
+    def __init__(self, app: ASGIApp, admission: Admission) -> None:
+        self.app = app
+        self.admission = admission
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            await self.app(scope, receive, send)
+            return
+        headers = Headers(scope=scope)
+        given = headers.get("x-request-id", "")
+        identity = given if REQUEST_ID.fullmatch(given) else uuid.uuid4().hex
+        status = 500
+
+        async def send_with_id(message: Message) -> None:
+            nonlocal status
+            if message["type"] == "http.response.start":
+                status = message["status"]
+                MutableHeaders(scope=message)["X-Request-ID"] = identity
+            await send(message)
+
+        token = wire.request_id.set(identity)
+        started = time.perf_counter()
+        try:
+            with structlog.contextvars.bound_contextvars(request_id=identity):
+                refused = self._refuse(scope, headers)
+                await (refused or self._admitted)(scope, receive, send_with_id)
+                if scope["path"] not in QUIET:
+                    seconds = round(time.perf_counter() - started, 4)
+                    log.info("request", method=scope["method"], path=scope["path"], status=status, seconds=seconds)
+        finally:
+            wire.request_id.reset(token)
+
+    async def _admitted(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Let a request for sound in, or refuse it with the time to come back."""
+        if scope["path"] != SOUND:
+            await self.app(scope, receive, send)
+            return
+        if not self.admission.enter():
+            # Read to its end, or the connection would be closed under a client that is still sending.
+            while (await receive()).get("more_body", False):
+                continue
+            headers = {"Retry-After": str(self.admission.retry_after_s)}
+            await JSONResponse({"error": "Too many requests wait for sound."}, status_code=429, headers=headers)(scope, receive, send)
+            return
+        try:
+            await self.app(scope, receive, send)
+        finally:
+            self.admission.leave()
+
+    @staticmethod
+    def _refuse(scope: Scope, headers: Headers) -> Response | None:
+        if scope["method"] != "POST":
+            return None
+        if headers.get("content-type", "application/json").split(";")[0].strip().lower() != "application/json":
+            return JSONResponse({"error": "The body must be application/json."}, status_code=415)
+        if "transfer-encoding" in headers:
+            # Its length is known when it is in memory, which is too late.
+            return JSONResponse({"error": "The body must have a Content-Length."}, status_code=411)
+        length = headers.get("content-length", "0")
+        if not length.isdigit() or int(length) > MAX_BODY:
+            return JSONResponse({"error": f"The body must not be longer than {MAX_BODY} bytes."}, status_code=413)
+        return None
+
+
+def pages(models: Callable[[], Any]) -> Starlette:
+    """``GET /models``; ``models`` returns its answer, or None while the service starts."""
+
+    def answer(_: Request) -> Response:
+        found = models()
+        if found is None:
+            return JSONResponse({"error": "The service is starting."}, status_code=503, headers={"Retry-After": "5"})
+        return Response(found.model_dump_json(), media_type="application/json")
+
+    return Starlette(routes=[Route("/models", answer, methods=["GET"])])

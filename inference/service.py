@@ -1,0 +1,194 @@
+"""The HTTP surface of the inference tier, on BentoML. ``docs/inference.md`` describes it; ``synthesis`` does the work."""
+
+# BentoML reads the types of its endpoints at runtime, so that this module does without postponed annotations.
+import asyncio
+import contextvars
+import os
+import threading
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from typing import TYPE_CHECKING, Any, Union
+
+# Read when bentoml sends its first event; only the word True counts.
+os.environ["BENTOML_DO_NOT_TRACK"] = "True"
+
+import bentoml
+import structlog
+
+from inference import http, logs, serve, threads, warmup
+from inference.admission import Admission
+from inference.errors import ModelUnavailableError
+from inference.wire import (
+    AlignRequest,
+    AlignResult,
+    EmbedRequest,
+    EmbedResult,
+    Failure,
+    PlanRequest,
+    PlanResult,
+    ReferenceRequest,
+    ReferenceResult,
+    SynthesisItem,
+    SynthesisRequest,
+    SynthesisResult,
+    TranscribeRequest,
+    TranscribeResult,
+)
+from settings import Settings
+
+if TYPE_CHECKING:
+    from inference.listening import Listener
+    from inference.synthesis import Synthesizer
+
+# Before the first import of torch, which is why nothing above brings it along.
+threads.configure_openmp()
+settings = Settings()
+log = structlog.get_logger()
+
+LISTENING_THREADS = 2
+"""Requests that are transcribed, aligned or made references at once; the others wait."""
+
+
+@bentoml.service(
+    name="voxify_inference",
+    workers=1,
+    # One thread computes the batch; the others keep /plan, /embed and /models from waiting behind it.
+    threads=4,
+    traffic={"timeout": settings.inference_timeout_s},
+    logging={"access": {"enabled": False}},
+    metrics={"enabled": True},
+)
+class Inference:
+    """Text to chunks, chunks to sound, sound to speaker embeddings."""
+
+    def __init__(self) -> None:
+        logs.configure(settings.log_level, settings.log_format)
+        self._synthesizer: Synthesizer | None = None
+        self._built = threading.Lock()
+        self._listener: Listener | None = None
+        # A minute of listening must not take the threads that plan and synthesise.
+        self._listening = ThreadPoolExecutor(LISTENING_THREADS, thread_name_prefix="listening")
+        self._ready = False
+        self._starting: asyncio.Task[None] | None = None
+        self._unloading: asyncio.Task[None] | None = None
+        _serving.append(self)
+
+    @bentoml.on_startup
+    async def start(self) -> None:
+        """Load and warm up beside the running server, so that /livez answers during a long download."""
+        serve.end_with_parent()
+        self._starting = asyncio.create_task(self._start())
+        self._starting.add_done_callback(_report)
+
+    @bentoml.on_shutdown
+    async def stop(self) -> None:
+        self._ready = False
+        _serving.clear()
+        for task in (self._starting, self._unloading):
+            if task is not None:
+                task.cancel()
+        self._listening.shutdown(wait=False, cancel_futures=True)
+
+    async def _start(self) -> None:
+        try:
+            synthesizer = await asyncio.to_thread(self._get)
+            await asyncio.to_thread(synthesizer.pool.start)
+        except ModelUnavailableError as error:
+            log.exception("not_ready", reason=error.message)
+            return
+        await warmup.warm_up(self, synthesizer.warm_up_item())
+        self._ready = True
+        if settings.model_idle_s:
+            self._unloading = asyncio.create_task(self._unload_idle(synthesizer))
+        log.info("ready", model=synthesizer.registry.default, device=synthesizer.device)
+
+    async def _unload_idle(self, synthesizer: "Synthesizer") -> None:
+        """Look as often as an idle model may stay too long by a quarter."""
+        while True:
+            await asyncio.sleep(settings.model_idle_s / 4)
+            await asyncio.to_thread(synthesizer.pool.unload_idle, settings.model_idle_s)
+
+    def _get(self) -> "Synthesizer":
+        """The synthesizer, made on first use: it imports torch."""
+        with self._built:
+            if self._synthesizer is None:
+                from inference.synthesis import build
+
+                self._synthesizer = build(settings)
+            return self._synthesizer
+
+    def _listen(self) -> "Listener":
+        """The listener, made on first use. Its networks are loaded when they are first asked for."""
+        synthesizer = self._get()
+        with self._built:
+            if self._listener is None:
+                from inference.listening import Listener
+
+                self._listener = Listener(synthesizer.registry, device=synthesizer.device)
+            return self._listener
+
+    async def _hear(self, work: Callable[["Listener"], Any]) -> Any:
+        """Run ``work`` in a thread of those that listen, with the log context of the request."""
+        context = contextvars.copy_context()
+        return await asyncio.get_running_loop().run_in_executor(self._listening, lambda: context.run(lambda: work(self._listen())))
+
+    async def __is_ready__(self) -> bool:
+        return self._ready
+
+    @bentoml.api(
+        batchable=True,
+        max_batch_size=max(2, settings.max_batch_size),
+        max_latency_ms=settings.max_batch_wait_ms,
+        input_spec=SynthesisRequest,
+    )
+    def synthesize(self, items: list[SynthesisItem]) -> list[Union[SynthesisResult, Failure]]:  # noqa: UP007 - BentoML resolves it
+        """Sound of chunks, or an error for each that failed."""
+        # The context is that of the first request ever served: the ids of this batch are those of its items.
+        structlog.contextvars.clear_contextvars()
+        return self._get().synthesize(items)
+
+    # BentoML cannot describe a union in its OpenAPI document: it names the success, and a Failure goes over the wire as it is.
+    @bentoml.api(output_spec=PlanResult)
+    def plan(self, request: PlanRequest, /) -> Union[PlanResult, Failure]:  # noqa: UP007
+        """Chunks of a text with their predicted length."""
+        return self._get().plan(request)
+
+    @bentoml.api(output_spec=EmbedResult)
+    def embed(self, request: EmbedRequest, /) -> Union[EmbedResult, Failure]:  # noqa: UP007
+        """Speaker embedding of a recording."""
+        return self._get().embed(request)
+
+    @bentoml.api(output_spec=TranscribeResult)
+    async def transcribe(self, request: TranscribeRequest, /) -> Union[TranscribeResult, Failure]:  # noqa: UP007
+        """What is said in a recording."""
+        return await self._hear(lambda listener: listener.transcribe(request))
+
+    @bentoml.api(output_spec=AlignResult)
+    async def align(self, request: AlignRequest, /) -> Union[AlignResult, Failure]:  # noqa: UP007
+        """When each word of a text is said in a sound."""
+        return await self._hear(lambda listener: listener.align(request))
+
+    @bentoml.api(output_spec=ReferenceResult)
+    async def reference(self, request: ReferenceRequest, /) -> Union[ReferenceResult, Failure]:  # noqa: UP007
+        """A recording and its text, made fit to be a reference."""
+        return await self._hear(lambda listener: listener.reference(request))
+
+
+def _report(task: asyncio.Task[None]) -> None:
+    """Say why the start failed: nobody awaits it, and an exception would vanish with the task."""
+    if not task.cancelled() and task.exception() is not None:
+        log.error("not_ready", reason="the start failed", exc_info=task.exception())
+
+
+_serving: list["Inference"] = []
+"""The instance of this process: a mounted application has no other way to it."""
+
+
+def _models() -> object:
+    built = _serving[0]._synthesizer if _serving else None
+    return built.models() if built is not None else None
+
+
+_service: Any = Inference  # the decorator returns a bentoml.Service, which its annotations do not say
+_service.mount_asgi_app(http.pages(_models))
+_service.add_asgi_middleware(http.RequestMiddleware, admission=Admission(settings.max_in_flight))
