@@ -1,0 +1,244 @@
+"""The client of the inference service: what it sends, what it tries again, what it makes of strange answers."""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import json
+from typing import Any
+
+import httpx
+import numpy as np
+import pytest
+
+from audio.pcm import float_to_pcm16
+from worker import inference
+from worker.errors import AttemptFailedError, InferenceUnavailableError, JobFailedError
+from worker.inference import InferenceClient, PlannedChunk, Reference, Sampling, SpeechPlan
+
+CHUNK = PlannedChunk(0, "Hello.", 0, 6, 10)
+PLAN = SpeechPlan("tone", "en-US", "native", True, [CHUNK])
+REFERENCE = Reference.of(np.zeros(24_000, np.float32), "Words.")
+ANY_SAMPLING = Sampling(1)
+
+
+@pytest.fixture
+def waits(monkeypatch: pytest.MonkeyPatch) -> list[float]:
+    """The pauses between attempts, which are not waited for."""
+    waited: list[float] = []
+
+    async def wait(seconds: float) -> None:
+        waited.append(seconds)
+
+    monkeypatch.setattr(inference.asyncio, "sleep", wait)
+    return waited
+
+
+def client(*answers: httpx.Response | Exception, seen: list[httpx.Request] | None = None) -> InferenceClient:
+    """One that is given these answers in turn, the last of them for ever."""
+    left = list(answers)
+
+    def answer(request: httpx.Request) -> httpx.Response:
+        if seen is not None:
+            seen.append(request)
+        given = left.pop(0) if len(left) > 1 else left[0]
+        if isinstance(given, Exception):
+            raise given
+        return given
+
+    return InferenceClient("http://inference.test", timeout_s=9, transport=httpx.MockTransport(answer))
+
+
+def sound(frames: int = 10, samples: int | None = None) -> dict[str, Any]:
+    pcm = float_to_pcm16(np.full((frames - 1) * 256 if samples is None else samples, 0.5, np.float32))
+    return {"ok": True, "audio": base64.b64encode(pcm).decode(), "frames": frames}
+
+
+def results(*items: Any) -> httpx.Response:
+    return httpx.Response(200, json=list(items))
+
+
+async def speak(speaking: InferenceClient, sampling: Sampling = ANY_SAMPLING) -> np.ndarray:
+    return await speaking.synthesize(CHUNK, plan=PLAN, reference=REFERENCE, sampling=sampling, request_id="req_1")
+
+
+async def plan(speaking: InferenceClient) -> SpeechPlan:
+    return await speaking.plan("Hello.", language="en-US", reference=REFERENCE)
+
+
+async def test_a_chunk_is_one_item_with_its_request_id() -> None:
+    seen: list[httpx.Request] = []
+    spoken = await speak(client(results(sound(12)), seen=seen), Sampling(5, nfe_step=7, cfg_strength=1.5))
+    assert len(spoken) == 11 * 256, "more frames than planned is allowed"
+    (item,) = json.loads(seen[0].content)["items"]
+    assert (item["text"], item["frames"], item["seed"], item["nfe_step"], item["cfg_strength"]) == ("Hello.", 10, 5, 7, 1.5)
+    assert (item["reference_text"], item["timeout_s"], item["model"]) == ("Words.", 9, "tone")
+    assert len(base64.b64decode(item["reference_audio"])) == 48_000
+    assert seen[0].headers["X-Request-ID"] == "req_1"
+    assert "nfe_step" not in json.loads((await _sent(Sampling(5))).content)["items"][0], "what nobody chose is left to the service"
+
+
+async def _sent(sampling: Sampling) -> httpx.Request:
+    seen: list[httpx.Request] = []
+    await speak(client(results(sound()), seen=seen), sampling)
+    return seen[0]
+
+
+@pytest.mark.parametrize(
+    "busy", [httpx.Response(429), httpx.Response(503), httpx.Response(504), httpx.ConnectError("x"), httpx.ReadError("x")]
+)
+async def test_what_may_pass_is_tried_again(waits: list[float], busy: httpx.Response | Exception) -> None:
+    assert len(await speak(client(busy, busy, results(sound())))) == 9 * 256
+    assert len(waits) == 2
+
+
+async def test_it_gives_up_and_the_job_waits(waits: list[float]) -> None:
+    seen: list[httpx.Request] = []
+    with pytest.raises(InferenceUnavailableError):
+        await speak(client(httpx.Response(503), seen=seen))
+    assert (len(seen), len(waits)) == (4, 3), "no pause behind the last"
+    assert max(waits) <= 1.5, "the pauses grow from a quarter of a second"
+
+
+@pytest.mark.parametrize(
+    ("header", "shortest", "longest"), [("3", 3, 3), ("600", 8, 8), ("soon", 0, 1), ("-1", 0, 1), ("1.5", 0, 1), ("\xb2", 0, 1), ("", 0, 1)]
+)
+async def test_retry_after_is_kept_within_reason(waits: list[float], header: str, shortest: float, longest: float) -> None:
+    busy = httpx.Response(503, headers=[(b"Retry-After", header.encode("latin-1"))])
+    await speak(client(busy, results(sound())))
+    assert shortest <= waits[0] <= longest
+
+
+@pytest.mark.parametrize("status", [302, 400, 404, 413, 415, 500])
+async def test_a_refusal_is_not_repeated(waits: list[float], status: int) -> None:
+    seen: list[httpx.Request] = []
+    with pytest.raises(AttemptFailedError):
+        await speak(client(httpx.Response(status), seen=seen))
+    assert len(seen) == 1
+
+
+async def test_an_answer_that_does_not_come_counts_as_an_attempt(waits: list[float]) -> None:
+    """Put back without counting, a chunk that always takes too long would be tried for ever."""
+    seen: list[httpx.Request] = []
+    with pytest.raises(AttemptFailedError) as slow:
+        await speak(client(httpx.ReadTimeout("x"), seen=seen))
+    assert (slow.value.code, len(seen)) == ("INFERENCE_TIMEOUT", 1)
+
+
+@pytest.mark.parametrize(
+    ("code", "error"),
+    [
+        ("UNSUPPORTED_CHARACTERS", JobFailedError),
+        ("EMPTY_TEXT", JobFailedError),
+        ("DEADLINE_EXCEEDED", InferenceUnavailableError),
+        ("INVALID_ITEM", AttemptFailedError),
+        ("SYNTHESIS_FAILED", AttemptFailedError),
+    ],
+)
+async def test_failures_of_an_item(code: str, error: type[Exception]) -> None:
+    failed = {"ok": False, "error": {"code": code, "message": "Why", "details": {"a": 1}}}
+    for call in (speak(client(results(failed))), plan(client(httpx.Response(200, json=failed)))):
+        with pytest.raises(error) as raised:
+            await call
+        if isinstance(raised.value, JobFailedError):
+            assert (raised.value.code, raised.value.details) == (code, {"a": 1})
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        results(),
+        results(sound(), sound()),
+        results(sound(9)),
+        results(sound(10, samples=9 * 256 - 1)),
+        results(sound(11, samples=9 * 256)),
+        results(sound(10, samples=0)),
+        results({"ok": False}),
+        results({"ok": True, "audio": "AAA", "frames": 10}),
+        results({"ok": True, "audio": "not base64!", "frames": 10}),
+        results({"ok": True, "audio": base64.b64encode(b"odd").decode(), "frames": 10}),
+        results({"ok": True, "audio": 7, "frames": "ten"}),
+        results("text"),
+        httpx.Response(200, json={"ok": True}),
+        httpx.Response(200, text="<html>"),
+        httpx.Response(200, content=b""),
+    ],
+    ids=lambda answer: answer.text[:40],
+)
+async def test_strange_sound_fails_the_attempt_and_not_the_worker(answer: httpx.Response) -> None:
+    with pytest.raises(AttemptFailedError):
+        await speak(client(answer))
+
+
+@pytest.mark.parametrize(
+    "body",
+    [{}, [], None, "x", {"ok": True}, {"ok": False}, {"ok": False, "error": "x"}]
+    + [{"ok": True, "model": "m", "language": "en", "support": "native", "speech": True, "chunks": chunks} for chunks in ([], [{}], "x")],
+)
+async def test_strange_plans_and_embeddings_fail_the_attempt(body: Any) -> None:
+    with pytest.raises(AttemptFailedError):
+        await plan(client(httpx.Response(200, json=body)))
+    with pytest.raises(AttemptFailedError):
+        await client(httpx.Response(200, json=body)).embed(np.zeros(10, np.float32))
+
+
+@pytest.mark.parametrize("embedding", [[1.0] * 255, ["x"] * 256, None])
+async def test_an_embedding_has_256_numbers(embedding: Any) -> None:
+    with pytest.raises(AttemptFailedError):
+        await client(httpx.Response(200, json={"ok": True, "embedding": embedding})).embed(np.zeros(10, np.float32))
+    good = client(httpx.Response(200, json={"ok": True, "embedding": [0] * 256}))
+    assert len(await good.embed(np.zeros(10, np.float32))) == 256
+
+
+async def test_ready_says_no_where_nobody_answers() -> None:
+    assert await client(httpx.Response(200)).ready()
+    assert not await client(httpx.Response(503)).ready()
+    assert not await client(httpx.ConnectError("x")).ready()
+    with pytest.raises(InferenceUnavailableError):
+        await client(httpx.Response(503)).models()
+
+
+async def test_cancelling_a_call_ends_it() -> None:
+    asked = asyncio.Event()
+
+    async def never(request: httpx.Request) -> httpx.Response:
+        asked.set()
+        await asyncio.Event().wait()
+        raise AssertionError
+
+    speaking = asyncio.create_task(speak(InferenceClient("http://inference.test", timeout_s=9, transport=httpx.MockTransport(never))))
+    await asked.wait()
+    speaking.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await speaking
+
+
+async def test_a_reference_comes_back_with_its_text() -> None:
+    pcm = base64.b64encode(float_to_pcm16(np.full(480, 0.25, np.float32))).decode()
+    asked: list[dict[str, Any]] = []
+
+    def answer(request: httpx.Request) -> httpx.Response:
+        asked.append(json.loads(request.content))
+        return httpx.Response(200, json={"ok": True, "audio": pcm, "text": "Cut.", "seconds": 0.02, "cut": True, "transcribed": False})
+
+    client = InferenceClient("http://inference.test", timeout_s=5, transport=httpx.MockTransport(answer))
+    sound, text = await client.reference(np.zeros(960, np.float32), "Cut. And more.", language="en-US")
+    assert (len(sound), text) == (480, "Cut.")
+    assert asked[0] | {"audio": ""} == {"audio": "", "text": "Cut. And more.", "language": "en-US"}
+    await client.close()
+
+
+@pytest.mark.parametrize(
+    ("answer", "expected"),
+    [
+        ({"ok": True, "text": "Heard.", "language": "en", "model": "whisper"}, "Heard."),
+        ({"ok": True, "text": "", "language": "en", "model": "whisper"}, None),
+        ({"ok": False, "error": {"code": "TRANSCRIPTION_UNAVAILABLE", "message": "nobody listens"}}, None),
+        ({"ok": False, "error": {"code": "AUDIO_TOO_LONG", "message": "too long"}}, None),
+    ],
+)
+async def test_a_transcript_or_none(answer: dict[str, Any], expected: str | None) -> None:
+    transport = httpx.MockTransport(lambda _: httpx.Response(200, json=answer))
+    client = InferenceClient("http://inference.test", timeout_s=5, transport=transport)
+    assert await client.transcribe(np.zeros(960, np.float32), language=None) == expected
+    await client.close()

@@ -1,0 +1,51 @@
+"""A bell that rings while a slot looks at the queue is heard when it has looked."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from types import SimpleNamespace
+from typing import Any
+
+from worker.worker import VOICE_KINDS, Worker
+
+
+class SlowQueue:
+    """A database in which the first look for speech takes until `go`, and nothing is ever found."""
+
+    def __init__(self) -> None:
+        self.looking, self.go, self.again = asyncio.Event(), asyncio.Event(), asyncio.Event()
+        self.voice_looks = asyncio.Semaphore(0)
+        self.looks = 0
+
+    @asynccontextmanager
+    async def write(self) -> AsyncIterator[Any]:
+        yield self
+
+    async def scalar(self, statement: Any) -> None:
+        if VOICE_KINDS[0] in str(statement.compile().params):
+            self.voice_looks.release()
+            return
+        self.looks += 1
+        if self.looks == 1:
+            self.looking.set()
+            await self.go.wait()
+        else:
+            self.again.set()
+
+
+async def test_no_slot_silences_the_bell_of_another() -> None:
+    queue = SlowQueue()
+    runner: Any = SimpleNamespace(stores=SimpleNamespace(database=queue), new_owner=lambda: "w-1", lease_s=30)
+    nothing: Any = SimpleNamespace(recover=lambda: asyncio.sleep(0, 0), remove_orphans=lambda: asyncio.sleep(0, 0))
+    worker = Worker(runner, nothing, slots=1, poll_s=600, sweep_s=600, orphan_sweep_s=600)
+    worker.start()
+    async with asyncio.timeout(10):
+        await queue.looking.wait()
+        await queue.voice_looks.acquire()
+        worker.ring()  # a job was written after the speech slot had begun to look
+        await queue.voice_looks.acquire()  # the other slot has heard it, and gone back to wait
+        queue.go.set()
+        await queue.again.wait()
+    await worker.stop(grace_s=1)

@@ -1,0 +1,1 @@
+"""Turns a pending job into audio: claim, lease, run, finish."""

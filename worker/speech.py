@@ -1,0 +1,88 @@
+"""Text to sound, chunk by chunk: what a job and a direct synthesis have in common."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from collections.abc import AsyncGenerator
+from contextlib import aclosing
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from audio.effects import Gain
+from audio.join import Joiner
+from audio.pitch import pitch_shift
+from audio.resample import Resampler
+from worker.inference import SAMPLE_RATE, InferenceClient, Reference, Sampling, SpeechPlan
+
+
+@dataclass(frozen=True, slots=True)
+class Manner:
+    """How the finished sound is to be: rate in Hz, pitch as a factor (1 unchanged), volume as a factor of amplitude."""
+
+    sample_rate: int
+    pitch: float = 1.0
+    volume: float = 1.0
+
+
+async def chunks_in_order(
+    plan: SpeechPlan, reference: Reference, sampling: Sampling, inference: InferenceClient, *, concurrency: int, request_id: str | None
+) -> AsyncGenerator[NDArray[np.float32]]:
+    """The sound of each chunk of the plan, in order, with up to `concurrency` requests under way.
+
+    When the consumer stops, or a chunk fails, the requests that still run are cancelled.
+    """
+    waiting = iter(plan.chunks)
+    under_way: deque[asyncio.Task[NDArray[np.float32]]] = deque()
+
+    def send_next() -> None:
+        chunk = next(waiting, None)
+        if chunk is not None:
+            # Every chunk has its own noise, told by the job's seed alone, so that a retry sounds the same.
+            sampled = Sampling(sampling.seed + chunk.index, sampling.nfe_step, sampling.cfg_strength)
+            call = inference.synthesize(chunk, plan=plan, reference=reference, sampling=sampled, request_id=request_id)
+            under_way.append(asyncio.create_task(call))
+
+    try:
+        for _ in range(concurrency):
+            send_next()
+        while under_way:
+            sound = await under_way[0]
+            under_way.popleft()
+            send_next()
+            yield sound
+    finally:
+        for task in under_way:
+            task.cancel()
+        await asyncio.gather(*under_way, return_exceptions=True)
+
+
+class Finisher:
+    """Chunks to finished sound: pitched, cross-faded, resampled and levelled, as they come."""
+
+    def __init__(self, manner: Manner) -> None:
+        self._pitch = manner.pitch
+        self._joiner = Joiner(SAMPLE_RATE)
+        self._resampler = Resampler(SAMPLE_RATE, manner.sample_rate)
+        self._gain = Gain(manner.sample_rate, manner.volume)
+
+    @property
+    def spans_s(self) -> list[tuple[float, float]]:
+        """Where each chunk so far lies in the sound, in seconds; neighbours overlap by the cross-fade."""
+        return [(span.start / SAMPLE_RATE, span.end / SAMPLE_RATE) for span in self._joiner.spans]
+
+    async def blocks(self, chunks: AsyncGenerator[NDArray[np.float32]]) -> AsyncGenerator[NDArray[np.float32]]:
+        """Mono blocks at the rate of the manner: one for each chunk that goes in, so that a consumer can count, and the tail."""
+        async with aclosing(chunks) as source:
+            async for chunk in source:
+                yield await asyncio.to_thread(self._push, chunk)
+        yield await asyncio.to_thread(self._flush)
+
+    def _push(self, chunk: NDArray[np.float32]) -> NDArray[np.float32]:
+        return self._gain.process(self._resampler.process(self._joiner.push(pitch_shift(chunk, SAMPLE_RATE, self._pitch))))
+
+    def _flush(self) -> NDArray[np.float32]:
+        tail = self._gain.process(self._resampler.process(self._joiner.flush()))
+        return np.concatenate([tail, self._gain.process(self._resampler.flush()), self._gain.flush()])
