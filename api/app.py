@@ -1,0 +1,165 @@
+"""The one place that puts the API tier together."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Callable
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from typing import Any
+
+import httpx
+import structlog
+from litestar import Litestar, Router
+from litestar.channels import ChannelsPlugin
+from litestar.channels.backends.memory import MemoryChannelsBackend
+from litestar.datastructures import State
+from litestar.di import Provide
+from litestar.types import ControllerRouterHandler
+
+import api.auth.routes
+import api.clones.routes
+import api.files.routes
+import api.health.routes
+import api.jobs.routes
+from api import error_handling, openapi, rooms
+from api.auth.middleware import Authentication
+from api.auth.passwords import Passwords
+from api.auth.principal import principal_of
+from api.auth.room import AuthRoom
+from api.auth.tokens import Tokens, signing_secret
+from api.body import read_request
+from api.health.checks import store_checks
+from api.health.metrics import Metrics
+from api.mail.transports import MailTransport
+from api.requests import RequestEnvelope
+from api.samples.routes import samples_router
+from settings import Settings
+from store import migrations
+from store.stores import Stores
+
+log = structlog.get_logger(__name__)
+
+# JSON bodies; a route that takes files says its own `request_max_body_size`.
+MAX_BODY_BYTES = 1024 * 1024
+
+
+def create_app(
+    settings: Settings,
+    *,
+    stores: Stores | None = None,
+    passwords: Passwords | None = None,
+    inference_transport: httpx.AsyncBaseTransport | None = None,
+    mail_transport: MailTransport | None = None,
+    routes: tuple[ControllerRouterHandler, ...] = (),
+) -> Litestar:
+    """The app, ready for an ASGI server.
+
+    Args:
+        stores: used and left open; without it they are opened at the start and closed at the end.
+        passwords: hashes passwords; argon2id with the library's recommended costs unless given.
+        inference_transport: how to reach the inference service; over the network unless given.
+        mail_transport: how mail leaves; as the settings say unless given.
+        routes: further routes under ``/api/v1``.
+
+    Raises:
+        SecretMissingError: there is no secret to sign tokens with.
+    """
+    secret = signing_secret(settings)
+    tokens = Tokens(secret, access_ttl_s=settings.access_token_ttl_s, refresh_ttl_s=settings.refresh_token_ttl_s)
+    metrics = Metrics()
+    # Several processes will want another backend; within one, memory is enough.
+    channels = ChannelsPlugin(MemoryChannelsBackend(), arbitrary_channels_allowed=True)
+
+    @asynccontextmanager
+    async def lifespan(app: Litestar) -> AsyncIterator[None]:
+        # Not among the app's plugins: those are closed first, and a worker that stops has still something to say.
+        async with _stores(settings, stores) as opened, channels:
+            if settings.env == "dev" or opened.database.is_sqlite:
+                await migrations.upgrade(opened.database.engine)
+            app.state.stores = opened
+            auth = AuthRoom.build(
+                settings, opened.database, secret=secret, tokens=tokens, passwords=passwords or Passwords(), mail=mail_transport
+            )
+            app.state.auth, app.state.accounts, app.state.api_keys = auth.auth, auth.accounts, auth.api_keys
+            app.state.background = auth.background
+            built = rooms.Rooms.build(settings, opened, channels, inference_transport)
+            app.state.rooms = built
+            app.state.checks = {**store_checks(opened), "queue": built.check_queue, "inference": built.check_inference}
+            await built.start()
+            log.info("api started", version=openapi.VERSION)
+            try:
+                yield
+            finally:
+                try:
+                    await built.close()
+                finally:
+                    await auth.background.close(settings.shutdown_grace_s)
+        log.info("api stopped")
+
+    app = Litestar(
+        route_handlers=[
+            Router(
+                "/api/v1",
+                route_handlers=[
+                    api.auth.routes.router,
+                    samples_router(settings.max_upload_bytes),
+                    api.clones.routes.router,
+                    api.jobs.routes.router,
+                    api.files.routes.router,
+                    *routes,
+                ],
+            ),
+            api.health.routes.router,
+            openapi.docs,
+        ],
+        lifespan=[lifespan],
+        state=State({"settings": settings, "metrics": metrics}),
+        dependencies={
+            "settings": Provide(_settings, sync_to_thread=False),
+            "stores": Provide(_stores_of, sync_to_thread=False),
+            **{name: Provide(_from_state(name), sync_to_thread=False) for name in ("auth", "accounts", "api_keys")},
+            "principal": Provide(principal_of, sync_to_thread=False),
+            **rooms.dependencies(),
+        },
+        middleware=[Authentication()],
+        before_request=read_request,
+        exception_handlers={Exception: error_handling.respond},
+        request_max_body_size=MAX_BODY_BYTES,
+        openapi_config=openapi.config(),
+        logging_config=None,
+        debug=False,
+    )
+    app.asgi_handler = RequestEnvelope(app.asgi_handler, metrics)
+    return app
+
+
+def _settings(state: State) -> Settings:
+    found: Settings = state.settings
+    return found
+
+
+def _stores_of(state: State) -> Stores:
+    found: Stores = state.stores
+    return found
+
+
+def _from_state(name: str) -> Callable[[State], Any]:
+    def provide(state: State) -> Any:
+        return getattr(state, name)
+
+    return provide
+
+
+def _stores(settings: Settings, given: Stores | None) -> AbstractAsyncContextManager[Stores]:
+    @asynccontextmanager
+    async def opened() -> AsyncIterator[Stores]:
+        if given is not None:
+            yield given
+            return
+        settings.data_dir.mkdir(parents=True, exist_ok=True)
+        own = Stores.open(database_url=settings.database, objects_dir=settings.objects_dir, vectors_dir=settings.vectors_dir)
+        try:
+            yield own
+        finally:
+            await own.close()
+
+    return opened()

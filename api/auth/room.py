@@ -1,0 +1,46 @@
+"""What the auth routes work with, made once when the process starts."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from api.auth.account import AccountService
+from api.auth.api_keys import ApiKeyService
+from api.auth.passwords import Passwords
+from api.auth.service import AuthService
+from api.auth.throttle import PasswordCheck, Throttle
+from api.auth.tokens import Tokens
+from api.mail.background import Background
+from api.mail.transports import MailTransport, transport
+from settings import Settings
+from store.database import Database
+
+
+@dataclass(frozen=True, slots=True)
+class AuthRoom:
+    auth: AuthService
+    accounts: AccountService
+    api_keys: ApiKeyService
+    background: Background
+
+    @classmethod
+    def build(
+        cls,
+        settings: Settings,
+        database: Database,
+        *,
+        secret: str,
+        tokens: Tokens,
+        passwords: Passwords,
+        mail: MailTransport | None = None,
+    ) -> AuthRoom:
+        """`mail`: how mail leaves; as the settings say unless given."""
+        background = Background()
+        throttle = Throttle(database, settings, secret)
+        check = PasswordCheck(passwords, throttle)
+        return cls(
+            auth=AuthService(database, tokens, passwords, check),
+            accounts=AccountService(database, settings, passwords, check, throttle, mail or transport(settings), background),
+            api_keys=ApiKeyService(database),
+            background=background,
+        )

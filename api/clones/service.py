@@ -1,0 +1,89 @@
+"""Voices made of recordings."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+from api.clones.schemas import CloneCreate
+from api.errors import NotFoundError, ValidationFailedError, found
+from store.clock import utcnow
+from store.ids import new_id
+from store.models import Clone, CloneSample, Job
+from store.models.job import CLONE_BUILD
+from store.repositories.base import Window
+from store.repositories.clones import CloneRepository
+from store.repositories.jobs import JobRepository
+from store.repositories.samples import SampleRepository
+from store.repositories.users import UserRepository
+from store.stores import Stores
+
+
+class CloneService:
+    def __init__(self, stores: Stores, ring: Callable[[], None]) -> None:
+        self.stores = stores
+        self.ring = ring
+
+    async def create(self, user_id: str, wanted: CloneCreate, request_id: str) -> tuple[Clone, str]:
+        """A new clone and the id of the job that makes it. It may be made of samples that are still being processed."""
+        if len(set(wanted.sample_ids)) != len(wanted.sample_ids):
+            raise ValidationFailedError({"sample_ids": "names a sample twice"})
+        clone_id = new_id("vc")
+        job = Job(id=new_id("job"), user_id=user_id, kind=CLONE_BUILD, subject_id=clone_id, available_at=utcnow(), request_id=request_id)
+        async with self.stores.database.write() as session:
+            samples = await SampleRepository(session).owned_many(user_id, wanted.sample_ids)
+            if len(samples) != len(wanted.sample_ids):
+                raise NotFoundError("sample")
+            # One that is still being processed may yet be written down.
+            if not wanted.ref_text and all(sample.status == "ready" and not sample.ref_text for sample in samples):
+                raise ValidationFailedError(
+                    {"ref_text": "is needed, as none of the samples came with the text that is spoken in it"},
+                    code="REFERENCE_TEXT_REQUIRED",
+                )
+            clone = Clone(
+                id=clone_id,
+                user_id=user_id,
+                name=wanted.name,
+                description=wanted.description,
+                language=wanted.language,
+                ref_text=wanted.ref_text,
+                status="pending",
+                parameters=wanted.parameters,
+                samples=[CloneSample(sample_id=sample.id, position=place) for place, sample in enumerate(samples)],
+            )
+            session.add(clone)
+            session.add(job)
+        self.ring()
+        return clone, job.id
+
+    async def list(self, user_id: str, window: Window, status: str | None) -> tuple[Sequence[Clone], int]:
+        async with self.stores.database.read() as session:
+            return await CloneRepository(session).list(user_id, window, status=status)
+
+    async def get(self, user_id: str, clone_id: str) -> Clone:
+        async with self.stores.database.read() as session:
+            clone = found(await CloneRepository(session).owned(user_id, clone_id), "clone")
+        return clone
+
+    async def select(self, user_id: str, clone_id: str) -> Clone:
+        """Make the clone the one that speaks where a job names no voice."""
+        async with self.stores.database.write() as session:
+            clone = await CloneRepository(session).owned(user_id, clone_id)
+            user = await UserRepository(session).get(user_id)
+            if clone is None or user is None:
+                raise NotFoundError("clone")
+            user.active_clone_id = clone.id
+        return clone
+
+    async def active_id(self, user_id: str) -> str | None:
+        async with self.stores.database.read() as session:
+            user = await UserRepository(session).get(user_id)
+        return user.active_clone_id if user else None
+
+    async def delete(self, user_id: str, clone_id: str) -> None:
+        """Remove the voice. Its samples stay, and so does what it has spoken."""
+        async with self.stores.database.write() as session:
+            clones = CloneRepository(session)
+            clone = found(await clones.owned(user_id, clone_id), "clone")
+            await JobRepository(session).delete_of(clone_id)
+            await clones.delete(clone)
+        await self.stores.objects.delete(clone.reference_path)

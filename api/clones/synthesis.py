@@ -1,0 +1,198 @@
+"""Speak at once, within the request."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from datetime import timedelta
+
+import numpy as np
+import structlog
+from numpy.typing import NDArray
+
+from api.clones.schemas import DirectSynthesis
+from api.clones.service import CloneService
+from api.errors import ApiError, BadRequestError, ConflictError, UnavailableError
+from api.jobs.making import check_length, synthesis_job
+from audio.encode import StreamEncoder
+from store.clock import utcnow
+from store.models import Clone, Job
+from store.models.job import COMPLETED, FAILED, PROCESSING
+from store.repositories.jobs import JobRepository
+from worker.errors import InferenceUnavailableError, JobFailedError, LeaseLostError, NotYetError, WorkError
+from worker.handlers.base import Outcome, Report
+from worker.handlers.synthesis import SynthesisHandler, Tap
+from worker.run import JobRunner
+from worker.threads import in_thread
+
+log = structlog.get_logger(__name__)
+
+
+class DirectSpeech:
+    """A job that the request itself works on. Its row is there from the start: if this process dies, a worker finishes the file."""
+
+    def __init__(self, clones: CloneService, runner: JobRunner, handler: SynthesisHandler, max_text_length: int) -> None:
+        self.clones = clones
+        self.stores = clones.stores
+        self.runner = runner
+        self.handler = handler
+        self.max_text_length = max_text_length
+        self._running: set[asyncio.Task[Job]] = set()
+
+    async def speak(self, user_id: str, clone_id: str, wanted: DirectSynthesis, request_id: str) -> Job:
+        """The completed job. Raises ApiError, and then nothing is left of it."""
+        return await self._run(await self._begin(user_id, clone_id, wanted, request_id))
+
+    async def stream(self, user_id: str, clone_id: str, wanted: DirectSynthesis, request_id: str) -> AsyncIterator[bytes]:
+        """The encoded sound as it is made. Raises ApiError before the first bytes; what goes wrong later cuts the stream off.
+
+        A client that goes away does not stop the job: its file is kept like any other.
+        """
+        job = await self._begin(user_id, clone_id, wanted, request_id)
+        listener = _Listener(StreamEncoder(job.output_format, job.sample_rate))
+        running = asyncio.create_task(self._run(job, listener.hear))
+        self._running.add(running)
+        running.add_done_callback(self._ended)
+        running.add_done_callback(lambda _: listener.ready.put_nowait(None))
+        first = await self._next(listener, running)
+
+        async def rest() -> AsyncIterator[bytes]:
+            try:
+                yield first
+                while (block := await listener.ready.get()) is not None:
+                    yield block
+                await _outcome(running)
+                yield await in_thread(listener.encoder.close)
+            finally:
+                listener.leave()
+
+        return rest()
+
+    async def _next(self, listener: _Listener, running: asyncio.Task[Job]) -> bytes:
+        """The first bytes there are: an encoder may swallow the first blocks."""
+        while (block := await listener.ready.get()) is not None:
+            if block:
+                return block
+        await _outcome(running)
+        return b""
+
+    def _ended(self, running: asyncio.Task[Job]) -> None:
+        self._running.discard(running)
+        if not running.cancelled():
+            running.exception()  # looked at: nobody else does when the client has gone
+
+    async def _begin(self, user_id: str, clone_id: str, wanted: DirectSynthesis, request_id: str) -> Job:
+        check_length(wanted.text, "text", self.max_text_length)
+        clone = await self.clones.get(user_id, clone_id)
+        _require_ready(clone)
+        job = synthesis_job(
+            user_id,
+            clone,
+            text=wanted.text,
+            language=wanted.language,
+            speed=wanted.speed,
+            pitch=wanted.pitch,
+            volume=wanted.volume,
+            output_format=wanted.output_format,
+            sample_rate=wanted.sample_rate,
+            config=wanted.model_dump(include={"seed", "nfe_step", "cfg_strength"}, exclude_none=True),
+            request_id=request_id,
+        )
+        # Claimed as it is made, so that no worker takes it first.
+        job.status, job.attempt, job.started_at = PROCESSING, 1, utcnow()
+        job.lease_owner, job.lease_until = self.runner.new_owner(), utcnow() + timedelta(seconds=self.runner.lease_s)
+        async with self.stores.database.write() as session:
+            session.add(job)
+        return job
+
+    async def _run(self, job: Job, tap: Tap | None = None) -> Job:
+        failure: Exception | None = None
+
+        async def work(claimed: Job, report: Report) -> Outcome:
+            nonlocal failure
+            try:
+                return await self.handler.run(claimed, report, tap)
+            except LeaseLostError:
+                raise
+            except Exception as error:
+                # Nobody waits for another attempt, so that whatever goes wrong ends the job.
+                failure = error
+                if not isinstance(error, WorkError):
+                    log.exception("direct synthesis broke")
+                raise JobFailedError("DIRECT_SYNTHESIS_FAILED", "Nobody waits for it any more") from error
+
+        status = await self.runner.run(job, work)
+        if status == FAILED and failure is not None:
+            await self._forget(job)
+            if isinstance(failure, WorkError):
+                raise _answer(failure)
+            raise failure
+        if status != COMPLETED:
+            raise ConflictError("The job was cancelled while it ran", code="JOB_CANCELLED")
+        async with self.stores.database.read() as session:
+            done = await JobRepository(session).get(job.id)
+        if done is None:
+            raise ConflictError("The job was deleted while it ran", code="JOB_NOT_FOUND")
+        return done
+
+    async def _forget(self, job: Job) -> None:
+        async with self.stores.database.write() as session:
+            jobs = JobRepository(session)
+            found = await jobs.get(job.id)
+            # Its owner may have seen it fail and put it back in the queue.
+            if found is not None and found.status == FAILED:
+                await jobs.delete(job.id)
+
+    async def stop(self) -> None:
+        """Put what still runs back in the queue; workers finish it."""
+        running = list(self._running)
+        for task in running:
+            task.cancel()
+        await asyncio.gather(*running, return_exceptions=True)
+
+
+class _Listener:
+    """Who is sent the sound of a job while it is made."""
+
+    def __init__(self, encoder: StreamEncoder) -> None:
+        self.encoder = encoder
+        # Not bounded: a listener that is slower than the speech must not hold up the job. A text's limit bounds its sound.
+        self.ready: asyncio.Queue[bytes | None] = asyncio.Queue()
+        self._there = True
+
+    async def hear(self, block: NDArray[np.float32]) -> None:
+        if self._there:
+            self.ready.put_nowait(await in_thread(self.encoder.write, block))
+
+    def leave(self) -> None:
+        """Keep no more sound for somebody who has gone."""
+        self._there = False
+        while not self.ready.empty():
+            self.ready.get_nowait()
+
+
+async def _outcome(running: asyncio.Task[Job]) -> Job:
+    # Waited for, not awaited: that would raise the cancellation of the job as if it were the request's own.
+    await asyncio.wait([running])
+    if running.cancelled():
+        raise UnavailableError("The server stops; the job will be finished later", code="SERVER_STOPPING", retry_after=5)
+    return running.result()
+
+
+def _require_ready(clone: Clone) -> None:
+    if clone.status == "failed":
+        raise ConflictError(f"The clone could not be made: {clone.error_message}", code="CLONE_NOT_READY")
+    if clone.status != "ready":
+        raise ConflictError("The clone is still being made; watch its status", code="CLONE_NOT_READY")
+
+
+def _answer(failure: WorkError) -> ApiError:
+    match failure:
+        case JobFailedError():
+            return BadRequestError(failure.message, code=failure.code, details=failure.details)
+        case InferenceUnavailableError():
+            return UnavailableError("The speech service cannot be reached", retry_after=failure.retry_in_s)
+        case NotYetError():
+            return ConflictError(failure.message, code="CLONE_NOT_READY")
+        case _:
+            return UnavailableError("The speech could not be made; try again", code="SYNTHESIS_FAILED", retry_after=5)

@@ -1,0 +1,1 @@
+"""Whether the tier lives, is ready, and what it counts."""

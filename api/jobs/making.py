@@ -1,0 +1,64 @@
+"""From a request to speak to the row of a job, whichever endpoint it came through."""
+
+from __future__ import annotations
+
+import hashlib
+import secrets
+from typing import Any
+
+from api.errors import ValidationFailedError
+from api.fields import JsonObject
+from audio.encode import Format
+from store.clock import utcnow
+from store.ids import new_id
+from store.models import Clone, Job
+from store.models.job import SYNTHESIS
+
+
+def synthesis_job(
+    user_id: str,
+    clone: Clone,
+    *,
+    text: str,
+    language: str | None,
+    speed: float | None,
+    pitch: float,
+    volume: float,
+    output_format: Format,
+    sample_rate: int,
+    config: JsonObject,
+    request_id: str,
+) -> Job:
+    """A new job for a voice. What the request leaves open is taken from the clone, and the seed is drawn here once and for all."""
+    sampling = {key: clone.parameters[key] for key in ("nfe_step", "cfg_strength") if key in clone.parameters}
+    return Job(
+        id=new_id("job"),
+        user_id=user_id,
+        kind=SYNTHESIS,
+        voice_model_id=clone.id,
+        text_language=language or clone.language,
+        **text_columns(text),
+        config={"seed": secrets.randbelow(2**31), **sampling, **config},
+        output_format=output_format,
+        sample_rate=sample_rate,
+        speed=speed if speed is not None else clone.parameters.get("speed", 1.0),
+        pitch=pitch,
+        volume=volume,
+        available_at=utcnow(),
+        request_id=request_id,
+    )
+
+
+def text_columns(text: str) -> dict[str, Any]:
+    """The columns of a job that follow from its text."""
+    return {
+        "text_content": text,
+        "text_hash": hashlib.sha256(text.encode()).hexdigest(),
+        "text_length": len(text),
+        "word_count": len(text.split()),
+    }
+
+
+def check_length(text: str, field: str, limit: int) -> None:
+    if len(text) > limit:
+        raise ValidationFailedError({field: f"has {len(text)} characters; at most {limit} are allowed"}, code="TEXT_TOO_LONG")

@@ -1,0 +1,75 @@
+"""The app of one test, in the test's own event loop, with real stores in a folder of the test."""
+
+from __future__ import annotations
+
+import io
+import logging as stdlib_logging
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from itertools import count
+from pathlib import Path
+
+import httpx
+import pytest
+import structlog
+from litestar import Litestar
+
+from api import logging
+from settings import Settings
+from tests.api.inference import FakeInference
+from tests.api.rooms import Caller, caller
+from tests.api.support import Logs, SignedIn, make_app, running, sign_up
+
+
+@pytest.fixture
+def settings(tmp_path: Path) -> Settings:
+    return Settings(env="dev", data_dir=tmp_path / "data", _env_file=None)  # type: ignore[call-arg]
+
+
+@pytest.fixture
+async def inference() -> FakeInference:
+    return FakeInference()
+
+
+@pytest.fixture
+def app(settings: Settings, inference: FakeInference) -> Litestar:
+    return make_app(settings, inference_transport=inference.transport)
+
+
+@pytest.fixture
+async def me(client: httpx.AsyncClient, app: Litestar, inference: FakeInference) -> Caller:
+    return await caller(client, app, inference)
+
+
+@pytest.fixture
+async def stranger(client: httpx.AsyncClient, app: Litestar, inference: FakeInference) -> Caller:
+    return await caller(client, app, inference)
+
+
+@pytest.fixture
+async def client(app: Litestar) -> AsyncIterator[httpx.AsyncClient]:
+    async with running(app) as made:
+        yield made
+
+
+@pytest.fixture
+def user(client: httpx.AsyncClient) -> Callable[[], Awaitable[SignedIn]]:
+    """Call it for a new person each time."""
+    numbers = count(1)
+
+    async def new() -> SignedIn:
+        return await sign_up(client, f"person{next(numbers)}@example.com")
+
+    return new
+
+
+@pytest.fixture
+def logs() -> Iterator[Logs]:
+    root = stdlib_logging.getLogger()
+    handlers, level = root.handlers[:], root.level
+    stream = io.StringIO()
+    logging.configure("DEBUG", "json", stream)
+    yield Logs(stream)
+    root.handlers[:] = handlers
+    root.setLevel(level)
+    stdlib_logging.captureWarnings(False)
+    structlog.reset_defaults()
