@@ -1,0 +1,1 @@
+"""Journeys of people who use Voxify, for locust."""
