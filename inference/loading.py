@@ -12,9 +12,10 @@ import torch
 from inference import checkpoints, upstream
 from inference.engine import Sampler
 from inference.errors import ModelUnavailableError
+from inference.phoneme_vocabulary import PhonemeVocabulary
 from inference.registry import ModelSpec, Registry
 from inference.text import Vocabulary
-from inference.vocoder import VOCOS_CONFIG, VOCOS_REPOSITORY, VOCOS_WEIGHTS, GriffinLim, Vocoder, load_vocos
+from inference.vocoder import VOCOS_CONFIG, VOCOS_REPOSITORY, VOCOS_WEIGHTS, GriffinLim, Vocoder, find_weights, load_vocos
 
 SMOKE_SEED = 20_240_610
 VOCOS_FOLDER = "vocos-mel-24khz"
@@ -64,11 +65,17 @@ def _vocabulary(path: Path) -> Vocabulary:
     return Vocabulary.from_file(path)
 
 
+@lru_cache(maxsize=16)
+def _phonemes(folder: Path, file: Path) -> PhonemeVocabulary:
+    return PhonemeVocabulary.from_folder(folder, file)
+
+
 def load_vocabulary(registry: Registry, spec: ModelSpec) -> Vocabulary:
     """The vocabulary of a model, without its weights. ModelUnavailableError if it is not there."""
     if spec.seeded:
         return _vocabulary(upstream.base_vocabulary_file())
-    return _vocabulary(checkpoints.locate(registry.folder(spec), spec.checkpoint, spec.vocabulary).vocabulary)
+    file = checkpoints.locate(registry.folder(spec), spec.checkpoint, spec.vocabulary).vocabulary
+    return _phonemes(registry.folder(spec), file) if spec.spelling == "phonemes" else _vocabulary(file)
 
 
 def fetch_model(registry: Registry, name: str) -> None:
@@ -83,7 +90,7 @@ def fetch_model(registry: Registry, name: str) -> None:
 def _vocos_folder(registry: Registry, spec: ModelSpec) -> Path | None:
     """A vocoder of the model's own, else the shared one."""
     candidates = [registry.folder(spec) / "vocoder", registry.models_dir / VOCOS_FOLDER]
-    return next((folder for folder in candidates if (folder / VOCOS_WEIGHTS).is_file()), None)
+    return next((folder for folder in candidates if find_weights(folder)), None)
 
 
 def load_vocoder(registry: Registry, spec: ModelSpec, device: str) -> Vocoder:

@@ -71,3 +71,12 @@ def prepare_reference(samples: NDArray[np.float32]) -> Reference:
         gain = rms / TARGET_RMS
         samples = (samples / np.float32(gain)).astype(np.float32)
     return Reference(mel=log_mel(samples), frames=len(samples) // HOP_LENGTH, gain=gain)
+
+
+def shorten(reference: Reference, frames: int | None) -> Reference:
+    """A reference of at most ``frames`` frames, cut at its quietest frame past two thirds of them; as it is where it is short enough."""
+    if frames is None or reference.frames <= frames:
+        return reference
+    earliest = frames * 2 // 3
+    end = earliest + int(reference.mel[earliest:frames].mean(dim=1).argmin())
+    return Reference(mel=reference.mel[: end + 1], frames=end, gain=reference.gain)

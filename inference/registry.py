@@ -7,6 +7,7 @@ Folders have the layout of the hub: ``model_*.safetensors`` or ``.pt``, ``vocab.
 
 from __future__ import annotations
 
+import hashlib
 import tomllib
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
@@ -22,6 +23,7 @@ SMOKE = "smoke"
 
 Level = Literal["native", "specialised", "fallback"]
 VocoderName = Literal["vocos", "griffin-lim", "random-phase"]
+Spelling = Literal["characters", "phonemes"]
 
 
 @dataclass(frozen=True)
@@ -35,6 +37,9 @@ class ModelSpec:
         repository: on the model hub; None for folders and seeded weights.
         checkpoint, vocabulary: paths within the repository; None where it has none, and a folder must.
         folder: a folder that holds the model, instead of a repository.
+        spelling: what its tokens are: ``characters`` (and pinyin) as upstream's, or English ``phonemes`` with their times.
+        max_frames: longest utterance that it saw in training, reference included; None: thirty seconds.
+        max_reference_frames: longest part of a reference that it is given; None: all of it.
     """
 
     name: str
@@ -48,6 +53,9 @@ class ModelSpec:
     checkpoint: str | None = None
     vocabulary: str | None = None
     folder: Path | None = None
+    spelling: Spelling = "characters"
+    max_frames: int | None = None
+    max_reference_frames: int | None = None
 
     @property
     def seeded(self) -> bool:
@@ -78,7 +86,8 @@ def spec_from_folder(folder: Path, architectures: Mapping[str, Mapping[str, Any]
     """Describe a local model by its ``config.toml`` or ``config.yaml``.
 
     Keys: ``architecture`` (a name or a table; upstream's ``model.arch`` is understood), ``license``, ``commercial_use``,
-    ``languages``, ``speech``, ``vocoder``. Without a configuration it is taken for an F5TTS_v1_Base fine-tune of unknown licence.
+    ``languages``, ``speech``, ``vocoder``, ``spelling``, ``max_frames``, ``max_reference_frames``. Without a configuration it is taken
+    for an F5TTS_v1_Base fine-tune of unknown licence.
 
     Raises:
         ModelUnavailableError: the configuration cannot be read.
@@ -99,6 +108,9 @@ def spec_from_folder(folder: Path, architectures: Mapping[str, Mapping[str, Any]
         speech=bool(config.get("speech", True)),
         vocoder=vocoder if vocoder in get_args(VocoderName) else "vocos",
         folder=folder,
+        spelling="phonemes" if config.get("spelling") == "phonemes" else "characters",
+        max_frames=config.get("max_frames"),
+        max_reference_frames=config.get("max_reference_frames"),
     )
 
 
@@ -197,6 +209,14 @@ class Registry:
     def folder(self, spec: ModelSpec) -> Path:
         """Where the files of a model are, or would be."""
         return spec.folder if spec.folder is not None else self.models_dir / spec.name
+
+    def revision(self, spec: ModelSpec) -> str:
+        """A short name for the files of a model as they are now, by their names, sizes and times: weights are too large to be read for it."""
+        if spec.seeded:
+            return "seeded"
+        files = checkpoints.locate(self.folder(spec), spec.checkpoint, spec.vocabulary)
+        stats = [(path.name, path.stat().st_size, path.stat().st_mtime_ns) for path in (*files.checkpoint, files.vocabulary)]
+        return hashlib.sha256(repr(stats).encode()).hexdigest()[:16]
 
     def usable(self, name: str) -> ModelSpec:
         """The model, where it can be used; ModelUnavailableError with the reason otherwise."""

@@ -24,7 +24,8 @@ from inference.errors import (
     SynthesisFailedError,
 )
 from inference.loading import LoadedModel, choose_device, choose_dtype, load_vocabulary
-from inference.mel import HOP_LENGTH, SAMPLE_RATE, Reference
+from inference.mel import HOP_LENGTH, SAMPLE_RATE, Reference, shorten
+from inference.phoneme_vocabulary import PhonemeVocabulary
 from inference.pool import ModelPool
 from inference.reference_cache import ReferenceCache
 from inference.registry import Registry
@@ -126,9 +127,12 @@ class Synthesizer:
             speed=request.speed,
             first_chunk_short=request.first_chunk_short,
             on_unsupported=request.on_unsupported,
+            max_frames=resolution.model.max_frames or text.MAX_FRAMES,
+            max_reference_frames=resolution.model.max_reference_frames,
         )
         return wire.PlanResult(
             model=resolution.model.name,
+            revision=self.registry.revision(resolution.model),
             language=resolution.language,
             support=resolution.support,
             speech=resolution.model.speech,
@@ -177,11 +181,8 @@ class Synthesizer:
         if not item.text.strip():
             raise InvalidItemError("The text is empty.", {"field": "text"})
         model = self.pool.for_language(item.language, item.model)
-        reference = self.references.get(item.reference_audio)
-        spoken = self._spoken_reference(model, item)
-        # The chunk alone first, so that a character it lacks is reported at its own position.
-        model.vocabulary.encode(item.text, item.language)
-        tokens = model.vocabulary.encode(join_texts(spoken, item.text), item.language)
+        reference = shorten(self.references.get(item.reference_audio), model.spec.max_reference_frames)
+        tokens = self._tokens(model, item, reference)
         sample = SampleItem(
             reference=reference.mel,
             tokens=tokens,
@@ -194,6 +195,14 @@ class Synthesizer:
         if sample.total_frames > MAX_FRAMES:
             raise InvalidItemError(f"Reference and chunk together are longer than {MAX_FRAMES} frames.", {"field": "frames"})
         return Prepared(index, model, reference, sample)
+
+    def _tokens(self, model: LoadedModel, item: wire.SynthesisItem, reference: Reference) -> list[int]:
+        if isinstance(model.vocabulary, PhonemeVocabulary):
+            return model.vocabulary.timed(item.text, item.language, reference_frames=reference.frames, frames=item.frames)
+        spoken = self._spoken_reference(model, item)
+        # The chunk alone first, so that a character it lacks is reported at its own position.
+        model.vocabulary.encode(item.text, item.language)
+        return model.vocabulary.encode(join_texts(spoken, item.text), item.language)
 
     @staticmethod
     def _spoken_reference(model: LoadedModel, item: wire.SynthesisItem) -> str:

@@ -5,9 +5,11 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Literal
 
 from inference import text_chunks, text_clean, text_duration
+from inference.phoneme_vocabulary import PhonemeVocabulary
 from inference.text_chunks import Cut
 from inference.text_normalise import normalise
 from inference.text_trace import Trace
@@ -55,11 +57,13 @@ def plan(
     first_chunk_short: bool = True,
     on_unsupported: Literal["error", "drop"] = "error",
     max_frames: int = MAX_FRAMES,
+    max_reference_frames: int | None = None,
 ) -> Plan:
     """Cut ``text`` into chunks with their predicted lengths.
 
     ``language`` is a BCP 47 tag. ``reference_text`` is what is said in the ``reference_frames`` frames (93.75 a second) of
-    the reference: its rate is the rate of the chunks, over ``speed`` (0.5 to 3). Each chunk fits beside the reference into ``max_frames``.
+    the reference: its rate is the rate of the chunks, over ``speed`` (0.5 to 3). Each chunk fits beside the reference, of which at most
+    ``max_reference_frames`` are given to the model, into ``max_frames``.
     With ``first_chunk_short`` the first chunk is two to four seconds where a clause ends there. The chunks' spans part the original text:
     the first starts at 0, each starts where the one before it ends, the last ends at ``len(text)``.
 
@@ -72,20 +76,26 @@ def plan(
         raise ValueError(f"speed is from {low} to {high}")
     if reference_frames < 1:
         raise ValueError("reference_frames is at least 1")
-    room = max_frames - reference_frames
+    room = max_frames - min(reference_frames, max_reference_frames or reference_frames)
     if room < MIN_ROOM_FRAMES:
         raise ReferenceTooLongError(
             "The reference leaves no room for speech: use a shorter one", {"reference_frames": reference_frames, "max_frames": max_frames}
         )
     normalised = normalise(text, language)
+    reference_text = normalise(reference_text, language).text
     speakable, unsupported = _supported(normalised, language, vocabulary, drop=on_unsupported == "drop")
     if not any(character.isalnum() for character in speakable.text):
         raise EmptyTextError("The text has nothing to speak: no letter and no digit")
-    per_unit = text_duration.frames_per_unit(normalise(reference_text, language).text, reference_frames)
+    per_unit = text_duration.frames_per_unit(reference_text, reference_frames)
     cuts = text_chunks.cut(
         speakable.text, speakable.offsets, per_unit=per_unit, speed=speed, room=room, first_chunk_short=first_chunk_short
     )
-    return Plan(_chunks(speakable, cuts, len(text)), unsupported)
+    chunks = _chunks(speakable, cuts, len(text))
+    if isinstance(vocabulary, PhonemeVocabulary):
+        # It knows better than letters do how long its sounds last.
+        pace = vocabulary.pace(reference_text, language, reference_frames)
+        chunks = [replace(c, frames=min(vocabulary.frames(c.text, language, pace=pace, speed=speed), room)) for c in chunks]
+    return Plan(chunks, unsupported)
 
 
 def _supported(normalised: Normalised, language: str, vocabulary: Vocabulary, *, drop: bool) -> tuple[Normalised, list[Unsupported]]:

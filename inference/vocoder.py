@@ -21,6 +21,7 @@ N_FFT = 1024
 VOCOS_REPOSITORY = "charactr/vocos-mel-24khz"
 VOCOS_CONFIG = "config.yaml"
 VOCOS_WEIGHTS = "pytorch_model.bin"
+VOCOS_SAFE_WEIGHTS = "model.safetensors"
 
 
 class Vocoder(Protocol):
@@ -106,13 +107,30 @@ class Vocos:
         return [self.model.head(hidden[i : i + 1, :length])[0].float().cpu() for i, length in enumerate(lengths)]
 
 
+def find_weights(folder: Path) -> Path | None:
+    """The file of a vocoder's weights, in either form."""
+    return next((file for name in (VOCOS_WEIGHTS, VOCOS_SAFE_WEIGHTS) if (file := folder / name).is_file()), None)
+
+
+def _read(weights: Path) -> Any:
+    if weights.suffix != ".safetensors":
+        return torch.load(weights, map_location="cpu", weights_only=True)
+    from safetensors import SafetensorError
+    from safetensors.torch import load_file
+
+    try:
+        return load_file(weights)
+    except SafetensorError as error:
+        raise ValueError("damaged weights") from error
+
+
 def load_vocos(folder: Path, *, device: str, max_batch_frames: int = 16_384) -> Vocos:
-    """Vocos from a folder with ``config.yaml`` and ``pytorch_model.bin``, as the hub has it.
+    """Vocos from a folder with ``config.yaml`` and ``pytorch_model.bin``, as the hub has it, or ``model.safetensors`` in its place.
 
     Raises:
         ModelUnavailableError: files are missing, do not fit together, or belong to another kind of mel.
     """
-    config, weights = folder / VOCOS_CONFIG, folder / VOCOS_WEIGHTS
+    config, weights = folder / VOCOS_CONFIG, find_weights(folder) or folder / VOCOS_WEIGHTS
     missing = [path.name for path in (config, weights) if not path.is_file()]
     if missing:
         raise ModelUnavailableError(f"The vocoder lacks {' and '.join(missing)}.")
@@ -120,7 +138,7 @@ def load_vocos(folder: Path, *, device: str, max_batch_frames: int = 16_384) -> 
 
     try:
         model = Network.from_hparams(str(config))
-        model.load_state_dict(torch.load(weights, map_location="cpu", weights_only=True))
+        model.load_state_dict(_read(weights))
     except (RuntimeError, KeyError, TypeError, ValueError, AttributeError) as error:
         raise ModelUnavailableError(f"The vocoder cannot be loaded: {type(error).__name__}.") from error
     if model.backbone.input_channels != MEL_BANDS or getattr(model.backbone, "adanorm", False):

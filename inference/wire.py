@@ -157,8 +157,11 @@ class UnsupportedValue(BaseModel):
 
 
 class PlanResult(BaseModel):
+    """``revision`` changes when the files of the model do: the same item of the same revision gives the same sound."""
+
     ok: Literal[True] = True
     model: str
+    revision: str
     language: str
     support: Support
     speech: bool
