@@ -6,7 +6,7 @@ export VOXIFY_DATA_DIR ?= $(CURDIR)/data
 # BentoML counts only the word True.
 export BENTOML_DO_NOT_TRACK := True
 
-.PHONY: help up demo test test-slow check format load bento requirements clean
+.PHONY: help up demo test test-slow check format load bento requirements train-voice evaluate-voice clean
 
 help:  ## List the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
@@ -50,6 +50,12 @@ requirements: .venv/.installed  ## Compile the pinned requirements again
 	$(BIN)/uv pip compile pyproject.toml --all-extras --python-version 3.11 --no-emit-index-url --quiet -o requirements/dev.txt
 	$(BIN)/uv pip compile pyproject.toml --extra api --extra worker --python-version 3.11 --no-emit-index-url --quiet -c requirements/dev.txt -o requirements/api.txt
 	$(BIN)/uv pip compile pyproject.toml --extra inference --python-version 3.11 --no-emit-index-url --quiet -c requirements/dev.txt -o requirements/inference.txt
+
+train-voice: .venv/.installed  ## Go on training the bundled voice (needs flite, espeak-ng and wordnet-base)
+	$(BIN)/python -m inference.training all
+
+evaluate-voice: .venv/.installed  ## Measure the bundled voice (needs flite, espeak-ng and wordnet-base)
+	$(BIN)/python -m inference.training evaluate
 
 clean:  ## Remove the environment and caches; data stays
 	rm -rf .venv .mypy_cache .pytest_cache .ruff_cache *.egg-info

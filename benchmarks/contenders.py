@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import copy
 import io
 import time
 from collections.abc import Sequence
@@ -77,7 +78,8 @@ class Engine:
 
 
 class Upstream:
-    """F5-TTS's own ``infer_batch_process``, one text a call, on the same weights, device and type, for the same number of frames."""
+    """F5-TTS's own ``infer_batch_process``, one text a call, on the same weights and device, for the same number of frames; in the type
+    that its ``load_checkpoint`` takes: float16 on CUDA, float32 elsewhere."""
 
     largest = 1
 
@@ -87,8 +89,9 @@ class Upstream:
 
         model = synthesizer.pool.load(synthesizer.registry.default)
         tokens = upstream.base_vocabulary_file().read_text(encoding="utf-8").rstrip("\n").split("\n")
+        self.dtype = torch.float16 if model.sampler.device.type == "cuda" else torch.float32
         self.network = CFM(
-            transformer=model.sampler.transformer,
+            transformer=copy.deepcopy(model.sampler.transformer).to(self.dtype),
             mel_spec_kwargs={"mel_spec_type": "vocos"},
             vocab_char_map={token: i for i, token in enumerate(tokens)},
         ).eval()

@@ -1,10 +1,10 @@
 """The engine against upstream's, side by side: ``python -m benchmarks.inference``.
 
-Both have the same weights (seeded: the shapes are real, the sound is not speech), device, type and number of frames. Upstream speaks just
-before each turn of the engine, over several rounds, and the medians of the ratios are quoted, so that whatever else the machine does hits
-both. Where other processes take turns on the cores, the ratio of CPU time says more than the one of the clock. ``concurrency`` is the
-number of clients that each send their next chunk when the last one has come back; as in the service, one batch is in flight and takes as
-many of the waiting chunks as the settings let it.
+Both have the same weights (seeded: the shapes are real, the sound is not speech), device and number of frames, and each the type that it
+takes by itself (``--dtype`` for the engine's). Upstream speaks just before each turn of the engine, over several rounds, and the medians of
+the ratios are quoted, so that whatever else the machine does hits both. Where other processes take turns on the cores, the ratio of CPU
+time says more than the one of the clock. ``concurrency`` is the number of clients that each send their next chunk when the last one has
+come back; as in the service, one batch is in flight and takes as many of the waiting chunks as the settings let it.
 """
 
 from __future__ import annotations
@@ -155,7 +155,7 @@ def run(options: argparse.Namespace) -> dict[str, Any]:
     threads.limit(options.threads)
     with tempfile.TemporaryDirectory() as folder:
         workload.write_model(Path(folder) / options.arch, workload.ARCHITECTURES[options.arch])
-        synthesizer = workload.make_synthesizer(Path(folder) / options.arch, device)
+        synthesizer = workload.make_synthesizer(Path(folder) / options.arch, device, options.dtype)
         theirs = Upstream(synthesizer)
         pairs = [
             (Row("upstream", 1, theirs), Row("voxify", clients, Engine(synthesizer, settings.max_batch_size)))
@@ -184,6 +184,7 @@ def run(options: argparse.Namespace) -> dict[str, Any]:
         "date": datetime.datetime.now(datetime.UTC).strftime("%Y-%m-%d"),
         "architecture": options.arch,
         "type": str(synthesizer.pool.load(synthesizer.registry.default).sampler.dtype).removeprefix("torch."),
+        "upstream_type": str(theirs.dtype).removeprefix("torch."),
         "steps": options.steps,
         "rounds": len(pairs[0][0].throughput),
         "threads": torch.get_num_threads(),
@@ -197,6 +198,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.inference", description=__doc__)
     parser.add_argument("--arch", choices=("small", "base"), default="small")
     parser.add_argument("--device", default="auto")
+    parser.add_argument("--dtype", choices=("auto", "float32", "bfloat16", "float16"), default="auto", help="of the engine")
     parser.add_argument("--steps", type=int, choices=(5, 7, 16, 32), default=16)
     parser.add_argument("--concurrency", type=int, nargs="+", default=[1, 2, 8, 32])
     parser.add_argument("--rounds", type=int, default=3)
@@ -215,7 +217,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     print(table(result["rows"]))
     if not options.quick:
         slug = "".join(c if c.isalnum() else "-" for c in result["device"].split(",")[0].lower())
-        path = RESULTS / f"inference-{slug}-{options.arch}-{options.steps}.json"
+        path = RESULTS / f"inference-{slug}-{options.arch}-{options.steps}-{result['type']}.json"
         path.write_text(json.dumps(result, indent=2) + "\n", encoding="utf-8")
         print(f"written to {path.relative_to(Path.cwd()) if path.is_relative_to(Path.cwd()) else path}")
 

@@ -90,9 +90,10 @@ def write_model(folder: Path, architecture: Mapping[str, Any]) -> None:
     torch.save(Vocos.from_hparams(str(config)).state_dict(), folder / "vocoder" / "pytorch_model.bin")
 
 
-def make_synthesizer(folder: Path, device: str) -> Synthesizer:
+def make_synthesizer(folder: Path, device: str, dtype: str = "auto") -> Synthesizer:
     """The engine with the model of a folder, loaded."""
-    synthesizer = Synthesizer(Registry(folder.parent / "models", model=str(folder), voices_dir=folder.parent / "none"), device=device)
+    registry = Registry(folder.parent / "models", model=str(folder), voices_dir=folder.parent / "none")
+    synthesizer = Synthesizer(registry, device=device, dtype=dtype)
     synthesizer.pool.start()
     return synthesizer
 

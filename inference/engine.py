@@ -75,10 +75,11 @@ def time_steps(steps: int, sway_coefficient: float | None, *, device: torch.devi
     return t
 
 
-def noise(seed: int, frames: int, bands: int, *, device: torch.device, dtype: torch.dtype) -> torch.Tensor:
-    """Gaussian noise ``[frames, bands]`` of one item; equal to upstream's for the same seed on the same kind of device."""
+def noise(seed: int, frames: int, bands: int, *, device: torch.device) -> torch.Tensor:
+    """Gaussian noise ``[frames, bands]`` of one item, float32 whatever the type of the weights, so that a seed means the same sound in
+    each; equal to upstream's in float32 for the same seed on the same kind of device."""
     generator = torch.Generator(device=device).manual_seed(seed)
-    return torch.randn(frames, bands, generator=generator, device=device, dtype=dtype)
+    return torch.randn(frames, bands, generator=generator, device=device)
 
 
 class Sampler:
@@ -156,7 +157,7 @@ class Sampler:
 
         # The state is kept in float32: many small steps added up in half precision lose what the network found.
         x = self._pad(
-            [noise(i.seed, n, self.bands, device=self.device, dtype=self.dtype).float() for i, n in zip(items, lengths, strict=True)],
+            [noise(i.seed, n, self.bands, device=self.device) for i, n in zip(items, lengths, strict=True)],
             longest,
         )
         t = time_steps(steps, sway_coefficient, device=self.device)

@@ -45,12 +45,13 @@ def choose_device(setting: str) -> str:
 
 
 def choose_dtype(device: str, setting: str = "auto") -> torch.dtype:
-    """``auto``: bfloat16 on GPUs that compute with it, float16 on older ones, float32 on the CPU; else the named one."""
+    """``auto``: bfloat16 on GPUs and CPUs that multiply it themselves, float16 on older GPUs, float32 on other CPUs; else the named one."""
     if setting != "auto":
         chosen: torch.dtype = getattr(torch, setting)
         return chosen
     if not device.startswith("cuda"):
-        return torch.float32
+        can = torch.cpu.get_capabilities()
+        return torch.bfloat16 if can.get("avx512_bf16") or can.get("amx_bf16") else torch.float32
     return torch.bfloat16 if torch.cuda.is_bf16_supported(including_emulation=False) else torch.float16
 
 

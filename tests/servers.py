@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import shutil
 import signal
 import socket
 import subprocess
@@ -13,6 +14,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import httpx
+import pytest
 
 ROOT = Path(__file__).parents[1]
 START_TIMEOUT_S = 90
@@ -45,6 +47,8 @@ def inference_process(folder: Path, *, wait: bool = True, **env: str) -> Iterato
     environment = {key: value for key, value in os.environ.items() if not key.startswith("VOXIFY_")}
     environment |= {"VOXIFY_DATA_DIR": str(folder / "data"), "VOXIFY_INFERENCE_HOST": "127.0.0.1", "VOXIFY_INFERENCE_PORT": str(port)}
     environment |= {"OMP_NUM_THREADS": "1", "BENTOML_HOME": str(folder / "bentoml"), "HF_HUB_OFFLINE": "1", "VOXIFY_MODEL": "smoke"}
+    # Tests compare sounds to 1e-3, which half precision does not promise.
+    environment |= {"VOXIFY_DTYPE": "float32"}
     with log_file.open("wb") as log:
         process = subprocess.Popen(
             [sys.executable, "-m", "inference"],
@@ -100,6 +104,33 @@ def stop(process: subprocess.Popen[bytes]) -> None:
     with contextlib.suppress(ProcessLookupError):
         os.killpg(process.pid, signal.SIGKILL)
     process.wait(STOP_TIMEOUT_S)
+
+
+def need(there: object, what: str) -> None:
+    """Skip the test where what it needs is not installed, or fail it where VOXIFY_TEST_NO_SKIP asks for all of them."""
+    if not there:
+        if os.environ.get("VOXIFY_TEST_NO_SKIP"):
+            pytest.fail(f"{what} is not installed")
+        pytest.skip(f"{what} is not installed")
+
+
+@contextlib.contextmanager
+def redis_server(folder: Path) -> Iterator[str]:
+    """Address of a Redis of the test's own, on a socket in `folder`, that keeps nothing. Needs the Debian package redis-server."""
+    program = shutil.which("redis-server")
+    need(program, "redis-server")
+    assert program is not None
+    folder.mkdir(parents=True, exist_ok=True)
+    path, log_file = folder / "redis.sock", folder / "redis.log"
+    options = ["--port", "0", "--unixsocket", str(path), "--save", "", "--appendonly", "no", "--dir", str(folder)]
+    with log_file.open("wb") as log:
+        process = subprocess.Popen([program, *options], stdout=log, stderr=subprocess.STDOUT, start_new_session=True)
+    try:
+        # The line comes after the socket is listened on.
+        wait_for_line("The server is now ready to accept connections", process, log_file)
+        yield f"unix://{path}"
+    finally:
+        stop(process)
 
 
 def descendants(process: int) -> list[int]:

@@ -11,12 +11,19 @@ import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import torch
 
 from inference import upstream
-from inference.training.windows import Batch, Windows
+from inference.training.windows import Batch
+
+
+class Batches(Protocol):
+    """What a trainer learns from: `inference.training.windows.Windows`, or whole utterances."""
+
+    def batch(self, items: int, frames: int) -> Batch:
+        """About ``items * frames`` frames, drawn anew each time."""
 
 
 @dataclass(frozen=True)
@@ -69,6 +76,7 @@ def flow_loss(network: Any, batch: Batch, *, drop_reference: bool, drop_text: bo
         cond=torch.where(generated, torch.zeros_like(mel), mel),
         text=tokens,
         time=t,
+        mask=None if batch.mask is None else torch.from_numpy(batch.mask).to(device),
         drop_audio_cond=drop_reference,
         drop_text=drop_text,
     )
@@ -132,7 +140,7 @@ class Trainer:
         return self.schedule.learning_rate * warm * max(0.02, 0.5 * (1 + math.cos(math.pi * along)))
 
     def run(
-        self, windows: Windows, *, until: Callable[[], bool] = lambda: False, report: Callable[[Progress], None] = lambda _: None
+        self, windows: Batches, *, until: Callable[[], bool] = lambda: False, report: Callable[[Progress], None] = lambda _: None
     ) -> None:
         """Train to the last step, or until told to stop (asked after each step); the state is saved at the end."""
         self.network.train()
@@ -153,7 +161,7 @@ class Trainer:
                 self.save()
         self.save()
 
-    def _step(self, windows: Windows) -> None:
+    def _step(self, windows: Batches) -> None:
         for group in self.optimizer.param_groups:
             group["lr"] = self.learning_rate(self.step)
         draw = torch.rand(2, generator=self.generator).tolist()

@@ -25,11 +25,13 @@ class Batch:
         mel: float32 ``[items, frames, 100]``.
         tokens: int64 ``[items, frames]``; those of the reference are all :data:`inference.phonemes.REFERENCE`.
         generated: bool ``[items, frames]``: the frames to be learnt; the others are the reference.
+        mask: bool ``[items, frames]``: what is no padding; None where there is none.
     """
 
     mel: np.ndarray
     tokens: np.ndarray
     generated: np.ndarray
+    mask: np.ndarray | None = None
 
 
 @dataclass

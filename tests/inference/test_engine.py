@@ -259,7 +259,7 @@ def test_times_run_from_0_to_1(steps: int, sway: float | None) -> None:
 def test_noise_equals_the_global_generator_of_the_same_seed() -> None:
     torch.manual_seed(11)
     expected = torch.randn(33, 100)
-    assert torch.equal(noise(11, 33, 100, device=torch.device("cpu"), dtype=torch.float32), expected)
+    assert torch.equal(noise(11, 33, 100, device=torch.device("cpu")), expected)
 
 
 @pytest.mark.parametrize(

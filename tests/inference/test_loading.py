@@ -16,7 +16,7 @@ from tests.inference.models import ARCHITECTURE, TOKENS, registry, save_model, w
 def test_weights_come_back(tmp_path: Path, name: str) -> None:
     state = weights()
     found = registry(tmp_path, model=str(save_model(tmp_path / "mine", name=name, state=state)))
-    model = loading.load_model(found, "mine")
+    model = loading.load_model(found, "mine", dtype=torch.float32)
     for key, value in model.sampler.transformer.state_dict().items():
         assert torch.equal(value, state[key])
     assert len(model.vocabulary) == len(TOKENS)
@@ -201,7 +201,18 @@ def test_idle_models_go_and_come_back(tmp_path: Path) -> None:
     assert pool.load("smoke").spec.name == "smoke"
 
 
-@pytest.mark.parametrize(("setting", "dtype"), [("auto", torch.float32), ("bfloat16", torch.bfloat16), ("float16", torch.float16)])
+@pytest.mark.parametrize(
+    ("capable", "dtype"), [({"avx512_bf16": True}, torch.bfloat16), ({"amx_bf16": True}, torch.bfloat16), ({}, torch.float32)]
+)
+def test_a_processor_that_multiplies_bfloat16_is_used(
+    monkeypatch: pytest.MonkeyPatch, capable: dict[str, bool], dtype: torch.dtype
+) -> None:
+    monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: capable)
+    assert loading.choose_dtype("cpu") is dtype
+    assert loading.choose_dtype("cpu", "float32") is torch.float32
+
+
+@pytest.mark.parametrize(("setting", "dtype"), [("float32", torch.float32), ("bfloat16", torch.bfloat16), ("float16", torch.float16)])
 def test_models_compute_in_the_type_of_the_settings(tmp_path: Path, setting: str, dtype: torch.dtype) -> None:
     assert loading.choose_dtype("cpu", setting) is dtype
     assert ModelPool(registry(tmp_path, model="smoke"), dtype=dtype).load("smoke").sampler.dtype is dtype

@@ -25,7 +25,7 @@ REFERENCE = wire.encode_pcm(hum(1.0))
 @functools.cache
 def synthesizer() -> Synthesizer:
     torch.set_num_threads(1)
-    made = Synthesizer(registry(Path(tempfile.mkdtemp())))
+    made = Synthesizer(registry(Path(tempfile.mkdtemp())), dtype="float32")
     made.pool.start()
     return made
 
@@ -167,7 +167,7 @@ def test_an_unforeseen_error_of_one_model_stays_its_own(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     save_model(tmp_path / "voices" / "linda")
-    both = Synthesizer(registry(tmp_path, model="smoke"))
+    both = Synthesizer(registry(tmp_path, model="smoke"), dtype="float32")
 
     def broken(_: Any) -> Any:
         raise TypeError("secret")
@@ -180,7 +180,7 @@ def test_an_unforeseen_error_of_one_model_stays_its_own(
 
 
 def test_chunks_of_one_voice_share_its_reference(monkeypatch: pytest.MonkeyPatch) -> None:
-    fresh = Synthesizer(synthesizer().registry)
+    fresh = Synthesizer(synthesizer().registry, dtype="float32")
     fresh.pool = synthesizer().pool
     assert all(result.ok for result in fresh.synthesize([item(seed=seed) for seed in range(3)]))
     assert len(fresh.references) == 1
@@ -188,7 +188,7 @@ def test_chunks_of_one_voice_share_its_reference(monkeypatch: pytest.MonkeyPatch
 
 def test_an_item_that_expires_behind_another_batch_is_dropped() -> None:
     now = 0.0
-    late = Synthesizer(synthesizer().registry, clock=lambda: now)
+    late = Synthesizer(synthesizer().registry, dtype="float32", clock=lambda: now)
     late.pool = synthesizer().pool
     waiting = item(timeout_s=30.0, nfe_step=6)
     sampler = late.pool.load("smoke").sampler
@@ -211,7 +211,7 @@ def test_an_item_that_expires_behind_another_batch_is_dropped() -> None:
 
 def test_models_are_not_mixed(tmp_path: Path) -> None:
     save_model(tmp_path / "voices" / "linda")
-    both = Synthesizer(registry(tmp_path, model="smoke"))
+    both = Synthesizer(registry(tmp_path, model="smoke"), dtype="float32")
     mixed = both.synthesize([item(model="linda"), item(model="smoke"), item(model="linda", frames=70)])
     assert [r.model for r in mixed if isinstance(r, wire.SynthesisResult)] == ["linda", "smoke", "linda"]
     assert same(mixed[1], synthesizer().synthesize([item(model="smoke")])[0])
