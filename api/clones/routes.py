@@ -1,27 +1,43 @@
 from __future__ import annotations
 
+from dataclasses import dataclass
 from http import HTTPStatus
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, get_args
 
 from litestar import Request, Response, Router, delete, get, post
 from litestar.di import NamedDependency
+from litestar.openapi.spec import OpenAPIMediaType, Operation, Reference, RequestBody
 from litestar.params import FromPath, JSONBody, Parameter
 from litestar.response import Stream
 
 from api.auth.principal import Caller
-from api.clones.schemas import CloneCreate, CloneDeleted, CloneList, CloneOut, DirectSynthesis, Synthesised
+from api.body import read_either
+from api.clones.schemas import (
+    CloneCreate,
+    CloneDeleted,
+    CloneDetail,
+    CloneList,
+    CloneOut,
+    DirectSynthesis,
+    MeasuringStarted,
+    Synthesised,
+)
 from api.clones.service import CloneService
+from api.clones.similar import SimilarTo, SimilarToFile, SimilarVoices, VoiceSearch
 from api.clones.synthesis import DirectSpeech
 from api.envelope import Envelope, ok
 from api.errors import documented
-from api.jobs.schemas import processing_time_ms
+from api.jobs.schemas import OutputFormat, processing_time_ms
+from api.openapi import AlsoAnswers
 from api.pagination import AskedWindow, pagination, paging
 from api.request_ids import request_id_of
+from api.samples.routes import FORM_OVERHEAD
 from audio.encode import content_type
 from store.models import Job
 
 Clones = NamedDependency[CloneService]
 Speech = NamedDependency[DirectSpeech]
+Search = NamedDependency[VoiceSearch]
 SORTABLE = ("created_at", "name", "status")
 
 
@@ -32,8 +48,12 @@ async def create_clone(
     clones: Clones,
     data: JSONBody[CloneCreate],
 ) -> Envelope[CloneOut]:
-    """It is made in the background: watch its `status`. Samples that are still being processed are waited for."""
-    clone, job_id = await clones.create(principal.user_id, data, request_id_of(request.scope))
+    """It is made in the background: watch its `status`. Samples that are still being processed are waited for.
+
+    With samples in several styles it gets a reference for each. `consent` may be required here.
+    """
+    address = request.client.host if request.client else None
+    clone, job_id = await clones.create(principal.user_id, data, request_id_of(request.scope), address)
     return ok(CloneOut.of(clone, job_id=job_id), "Voice clone is being made")
 
 
@@ -51,9 +71,10 @@ async def list_clones(
 
 
 @get("/{clone_id:str}", responses=documented(401, 404), summary="One voice")
-async def get_clone(principal: Caller, clones: Clones, clone_id: FromPath[str]) -> Envelope[CloneOut]:
+async def get_clone(principal: Caller, clones: Clones, clone_id: FromPath[str]) -> Envelope[CloneDetail]:
     clone = await clones.get(principal.user_id, clone_id)
-    return ok(CloneOut.of(clone, active_clone_id=await clones.active_id(principal.user_id)))
+    out = CloneOut.of(clone, active_clone_id=await clones.active_id(principal.user_id))
+    return ok(CloneDetail.with_consent(out, await clones.consent(clone_id)))
 
 
 @delete("/{clone_id:str}", status_code=HTTPStatus.OK, responses=documented(401, 404), summary="Delete a voice")
@@ -68,9 +89,48 @@ async def select_clone(principal: Caller, clones: Clones, clone_id: FromPath[str
     return ok(CloneOut.of(clone, active_clone_id=clone_id), "Voice clone selected")
 
 
+@post("/{clone_id:str}/measure", status_code=HTTPStatus.ACCEPTED, responses=documented(401, 404, 409), summary="Measure a voice anew")
+async def measure_clone(
+    request: Request[Any, Any, Any], principal: Caller, clones: Clones, clone_id: FromPath[str]
+) -> Envelope[MeasuringStarted]:
+    """Every voice is measured once without being asked. While a job is at it, that job is the answer."""
+    job = await clones.measure(principal.user_id, clone_id, request_id_of(request.scope))
+    return ok(MeasuringStarted.of(job), "Voice clone is being measured")
+
+
+@dataclass
+class _FormOrJson(Operation):
+    """A route that reads either has no `data` for Litestar to describe."""
+
+    def __post_init__(self) -> None:
+        forms = {"application/json": SimilarTo, "multipart/form-data": SimilarToFile}
+        content = {kind: OpenAPIMediaType(schema=Reference(ref=f"#/components/schemas/{form.__name__}")) for kind, form in forms.items()}
+        self.request_body = RequestBody(required=True, content=content)
+
+
+class _JsonOrSound(AlsoAnswers):
+    media_types = tuple(content_type(format) for format in get_args(OutputFormat))
+
+
+@post(
+    "/",
+    status_code=HTTPStatus.OK,
+    operation_class=_FormOrJson,
+    responses=documented(401, 404, 409, 413, 415, 503),
+    summary="Find voices that sound alike",
+)
+async def find_similar(request: Request[Any, Any, Any], principal: Caller, voice_search: Search) -> Envelope[SimilarVoices]:
+    """Among your samples and clones: like the one with this `id`, or like the recording in `file`, of which nothing is kept."""
+    wanted = await read_either(request, SimilarToFile, SimilarTo)
+    if isinstance(wanted, SimilarTo):
+        return ok(await voice_search.like(principal.user_id, wanted))
+    return ok(await voice_search.like_file(principal.user_id, wanted, request_id_of(request.scope)))
+
+
 @post(
     "/{clone_id:str}/synthesize",
     status_code=HTTPStatus.OK,
+    operation_class=_JsonOrSound,
     responses=documented(401, 404, 409, 503),
     summary="Speak at once",
 )
@@ -106,8 +166,10 @@ def _synthesised(job: Job) -> Synthesised:
     )
 
 
-router = Router(
-    "/voice/clones",
-    route_handlers=[create_clone, list_clones, get_clone, delete_clone, select_clone, synthesize],
-    tags=["clones"],
-)
+def clones_router(max_upload_bytes: int) -> Router:
+    similar = Router("/similar", route_handlers=[find_similar], request_max_body_size=max_upload_bytes + FORM_OVERHEAD)
+    return Router(
+        "/voice/clones",
+        route_handlers=[create_clone, list_clones, similar, get_clone, delete_clone, select_clone, measure_clone, synthesize],
+        tags=["clones"],
+    )

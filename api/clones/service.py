@@ -4,27 +4,39 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
-from api.clones.schemas import CloneCreate
-from api.errors import NotFoundError, ValidationFailedError, found
+from api.clones.schemas import CONSENT_REQUIRED, CloneCreate, Consent
+from api.errors import ConflictError, NotFoundError, ValidationFailedError, found
+from api.limits.quotas import Quotas
 from store.clock import utcnow
 from store.ids import new_id
-from store.models import Clone, CloneSample, Job
-from store.models.job import CLONE_BUILD
+from store.models import Clone, CloneConsent, CloneSample, Job
+from store.models.job import CLONE_BUILD, CLONE_QUALITY
 from store.repositories.base import Window
 from store.repositories.clones import CloneRepository
 from store.repositories.jobs import JobRepository
+from store.repositories.library import PreviewRepository
 from store.repositories.samples import SampleRepository
 from store.repositories.users import UserRepository
 from store.stores import Stores
+from worker.handlers.clone import quality_job
+from worker.handlers.clone_quality import PENDING, not_measured
 
 
 class CloneService:
-    def __init__(self, stores: Stores, ring: Callable[[], None]) -> None:
+    def __init__(self, stores: Stores, quotas: Quotas, ring: Callable[[], None], *, require_consent: bool) -> None:
         self.stores = stores
+        self.quotas = quotas
         self.ring = ring
+        self.require_consent = require_consent
 
-    async def create(self, user_id: str, wanted: CloneCreate, request_id: str) -> tuple[Clone, str]:
-        """A new clone and the id of the job that makes it. It may be made of samples that are still being processed."""
+    async def create(self, user_id: str, wanted: CloneCreate, request_id: str, address: str | None) -> tuple[Clone, str]:
+        """A new clone and the id of the job that makes it. It may be made of samples that are still being processed.
+
+        `address` is that of the client, for the record of the consent.
+        """
+        if self.require_consent and wanted.consent is None:
+            missing = {f"consent.{field}": "is missing" for field in Consent.model_fields}
+            raise ValidationFailedError(missing, "A clone needs a statement about the consent of its speaker", code=CONSENT_REQUIRED)
         if len(set(wanted.sample_ids)) != len(wanted.sample_ids):
             raise ValidationFailedError({"sample_ids": "names a sample twice"})
         clone_id = new_id("vc")
@@ -48,9 +60,15 @@ class CloneService:
                 ref_text=wanted.ref_text,
                 status="pending",
                 parameters=wanted.parameters,
-                samples=[CloneSample(sample_id=sample.id, position=place) for place, sample in enumerate(samples)],
+                samples=[CloneSample(sample_id=sample.id, position=place, style=sample.style) for place, sample in enumerate(samples)],
+                references=[],
+                training=None,
             )
+            await self.quotas.require_some_room(session, user_id)
             session.add(clone)
+            if wanted.consent is not None:
+                said = wanted.consent.model_dump()
+                session.add(CloneConsent(clone_id=clone_id, user_id=user_id, client_address=address, **said))
             session.add(job)
         self.ring()
         return clone, job.id
@@ -63,6 +81,26 @@ class CloneService:
         async with self.stores.database.read() as session:
             clone = found(await CloneRepository(session).owned(user_id, clone_id), "clone")
         return clone
+
+    async def consent(self, clone_id: str) -> CloneConsent | None:
+        """What was said of the speaker's consent; for who has checked whose the clone is."""
+        async with self.stores.database.read() as session:
+            return await CloneRepository(session).consent(clone_id)
+
+    async def measure(self, user_id: str, clone_id: str, request_id: str) -> Job:
+        """Queue a measurement of the voice, or name the job that is at it. What was measured before stays until there is something new."""
+        async with self.stores.database.write() as session:
+            clone = found(await CloneRepository(session).owned(user_id, clone_id), "clone")
+            if clone.status != "ready":
+                raise ConflictError("The clone is not ready; watch its status", code="CLONE_NOT_READY")
+            running = await JobRepository(session).in_progress_of(clone_id)
+            if running is not None and running.kind == CLONE_QUALITY:
+                return running
+            clone.quality_metrics = {**(clone.quality_metrics or not_measured(None)), "reason": PENDING}
+            job = quality_job(clone, request_id)
+            session.add(job)
+        self.ring()
+        return job
 
     async def select(self, user_id: str, clone_id: str) -> Clone:
         """Make the clone the one that speaks where a job names no voice."""
@@ -84,6 +122,8 @@ class CloneService:
         async with self.stores.database.write() as session:
             clones = CloneRepository(session)
             clone = found(await clones.owned(user_id, clone_id), "clone")
+            previews = await PreviewRepository(session).objects(clone_id)
             await JobRepository(session).delete_of(clone_id)
             await clones.delete(clone)
-        await self.stores.objects.delete(clone.reference_path)
+        await self.stores.objects.delete(*clone.objects, *previews)
+        await self.stores.vectors.delete([clone_id])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator
+from contextlib import suppress
 from datetime import timedelta
 
 import numpy as np
@@ -13,17 +14,23 @@ from numpy.typing import NDArray
 from api.clones.schemas import DirectSynthesis
 from api.clones.service import CloneService
 from api.errors import ApiError, BadRequestError, ConflictError, UnavailableError
-from api.jobs.making import check_length, synthesis_job
+from api.jobs.making import check_emotion, check_length, synthesis_job
+from api.limits.quotas import Quotas, storage_full
 from audio.encode import StreamEncoder
 from store.clock import utcnow
 from store.models import Clone, Job
 from store.models.job import COMPLETED, FAILED, PROCESSING
+from store.presets import shipped
 from store.repositories.jobs import JobRepository
 from worker.errors import InferenceUnavailableError, JobFailedError, LeaseLostError, NotYetError, WorkError
+from worker.events import DIRECT_FAILURE
 from worker.handlers.base import Outcome, Report
-from worker.handlers.synthesis import SynthesisHandler, Tap
+from worker.handlers.synthesis import SynthesisHandler, tags
 from worker.run import JobRunner
+from worker.speech import Tap
 from worker.threads import in_thread
+
+LOOK_S = 0.25  # how often a voice in the making is looked at
 
 log = structlog.get_logger(__name__)
 
@@ -31,13 +38,25 @@ log = structlog.get_logger(__name__)
 class DirectSpeech:
     """A job that the request itself works on. Its row is there from the start: if this process dies, a worker finishes the file."""
 
-    def __init__(self, clones: CloneService, runner: JobRunner, handler: SynthesisHandler, max_text_length: int) -> None:
+    def __init__(
+        self,
+        clones: CloneService,
+        quotas: Quotas,
+        runner: JobRunner,
+        handler: SynthesisHandler,
+        max_text_length: int,
+        *,
+        clone_wait_s: float,
+    ) -> None:
         self.clones = clones
+        self.quotas = quotas
         self.stores = clones.stores
         self.runner = runner
         self.handler = handler
         self.max_text_length = max_text_length
+        self.clone_wait_s = clone_wait_s
         self._running: set[asyncio.Task[Job]] = set()
+        self._stopping = asyncio.Event()
 
     async def speak(self, user_id: str, clone_id: str, wanted: DirectSynthesis, request_id: str) -> Job:
         """The completed job. Raises ApiError, and then nothing is left of it."""
@@ -49,7 +68,7 @@ class DirectSpeech:
         A client that goes away does not stop the job: its file is kept like any other.
         """
         job = await self._begin(user_id, clone_id, wanted, request_id)
-        listener = _Listener(StreamEncoder(job.output_format, job.sample_rate))
+        listener = _Listener(StreamEncoder(job.output_format, job.sample_rate, tags(job)))
         running = asyncio.create_task(self._run(job, listener.hear))
         self._running.add(running)
         running.add_done_callback(self._ended)
@@ -83,11 +102,11 @@ class DirectSpeech:
 
     async def _begin(self, user_id: str, clone_id: str, wanted: DirectSynthesis, request_id: str) -> Job:
         check_length(wanted.text, "text", self.max_text_length)
-        clone = await self.clones.get(user_id, clone_id)
-        _require_ready(clone)
+        voice = shipped().get(clone_id) or await self._ready(user_id, clone_id)
+        check_emotion(voice, wanted.emotion, "emotion")
         job = synthesis_job(
             user_id,
-            clone,
+            voice,
             text=wanted.text,
             language=wanted.language,
             speed=wanted.speed,
@@ -95,15 +114,30 @@ class DirectSpeech:
             volume=wanted.volume,
             output_format=wanted.output_format,
             sample_rate=wanted.sample_rate,
-            config=wanted.model_dump(include={"seed", "nfe_step", "cfg_strength"}, exclude_none=True),
+            config=wanted.config,
             request_id=request_id,
         )
         # Claimed as it is made, so that no worker takes it first.
         job.status, job.attempt, job.started_at = PROCESSING, 1, utcnow()
         job.lease_owner, job.lease_until = self.runner.new_owner(), utcnow() + timedelta(seconds=self.runner.lease_s)
         async with self.stores.database.write() as session:
+            await self.quotas.take_job(session, user_id)
             session.add(job)
         return job
+
+    async def _ready(self, user_id: str, clone_id: str) -> Clone:
+        """The clone, waited for while it is being made, at most `clone_wait_s` seconds. Raises ConflictError where it is not ready then."""
+        clock = asyncio.get_running_loop().time
+        until = clock() + self.clone_wait_s
+        while (clone := await self.clones.get(user_id, clone_id)).status in {"pending", "processing"} and clock() < until:
+            with suppress(TimeoutError):
+                await asyncio.wait_for(self._stopping.wait(), LOOK_S)
+                raise UnavailableError("The server stops; ask again", code="SERVER_STOPPING", retry_after=5)
+        if clone.status == "failed":
+            raise ConflictError(f"The clone could not be made: {clone.error_message}", code="CLONE_NOT_READY")
+        if clone.status != "ready":
+            raise ConflictError("The clone is still being made; watch its status", code="CLONE_NOT_READY")
+        return clone
 
     async def _run(self, job: Job, tap: Tap | None = None) -> Job:
         failure: Exception | None = None
@@ -119,14 +153,18 @@ class DirectSpeech:
                 failure = error
                 if not isinstance(error, WorkError):
                     log.exception("direct synthesis broke")
-                raise JobFailedError("DIRECT_SYNTHESIS_FAILED", "Nobody waits for it any more") from error
+                raise JobFailedError(DIRECT_FAILURE, "Nobody waits for it any more") from error
 
         status = await self.runner.run(job, work)
         if status == FAILED and failure is not None:
             await self._forget(job)
             if isinstance(failure, WorkError):
-                raise _answer(failure)
+                raise answer_of(failure)
             raise failure
+        if status == FAILED:
+            # Not for what the work itself did: what it made does not fit.
+            await self._forget(job)
+            raise storage_full()
         if status != COMPLETED:
             raise ConflictError("The job was cancelled while it ran", code="JOB_CANCELLED")
         async with self.stores.database.read() as session:
@@ -142,9 +180,11 @@ class DirectSpeech:
             # Its owner may have seen it fail and put it back in the queue.
             if found is not None and found.status == FAILED:
                 await jobs.delete(job.id)
+                await self.quotas.give_back_job(session, job.user_id)
 
     async def stop(self) -> None:
-        """Put what still runs back in the queue; workers finish it."""
+        """Put what still runs back in the queue; workers finish it. Nobody waits for a voice any longer."""
+        self._stopping.set()
         running = list(self._running)
         for task in running:
             task.cancel()
@@ -179,14 +219,8 @@ async def _outcome(running: asyncio.Task[Job]) -> Job:
     return running.result()
 
 
-def _require_ready(clone: Clone) -> None:
-    if clone.status == "failed":
-        raise ConflictError(f"The clone could not be made: {clone.error_message}", code="CLONE_NOT_READY")
-    if clone.status != "ready":
-        raise ConflictError("The clone is still being made; watch its status", code="CLONE_NOT_READY")
-
-
-def _answer(failure: WorkError) -> ApiError:
+def answer_of(failure: WorkError) -> ApiError:
+    """What it means to somebody who waits for the answer."""
     match failure:
         case JobFailedError():
             return BadRequestError(failure.message, code=failure.code, details=failure.details)
