@@ -13,6 +13,8 @@ import msgspec
 from litestar.channels import ChannelsPlugin, Subscriber
 from litestar.response import ServerSentEventMessage
 
+from api.jobs.estimates import Standing
+from api.jobs.outlook import Outlook
 from api.jobs.schemas import JobOut
 from store.models import Job
 from store.models.job import FINAL
@@ -30,6 +32,7 @@ class ProgressEvent(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=Tru
     status: str
     message: str
     queue_position: int | None = None
+    eta_seconds: float | None = None
     output_file_path: str | None = None
     duration: float | None = None
     error_code: str | None = None
@@ -46,8 +49,9 @@ class ProgressStreams:
     A channel for every job would stay in the plugin's books for as long as the process lives.
     """
 
-    def __init__(self, stores: Stores, channels: ChannelsPlugin) -> None:
+    def __init__(self, stores: Stores, channels: ChannelsPlugin, outlook: Outlook) -> None:
         self.stores = stores
+        self.outlook = outlook
         self.channels = channels
         self._closing = False
         self._watching: dict[str, set[asyncio.Event]] = {}
@@ -127,20 +131,22 @@ class ProgressStreams:
         async with self.stores.database.read() as session:
             jobs = JobRepository(session)
             job = await jobs.get(job_id)
-            position = await jobs.queue_position(job) if job else None
-        if job is None:
-            return None, ""
-        return _event(job, position), f"{job.attempt}-{job.status}-{job.progress:g}-{position or 0}"
+            if job is None:
+                return None, ""
+            standing = await self.outlook.glance(session, job)
+        # The time that is left is not in it: it changes all the time, and is news only together with something else.
+        return _event(job, standing), f"{job.attempt}-{job.status}-{job.progress:g}-{standing.queue_position or 0}"
 
 
-def _event(job: Job, position: int | None) -> ProgressEvent:
-    out = JobOut.of(job, queue_position=position)
+def _event(job: Job, standing: Standing) -> ProgressEvent:
+    out = JobOut.of(job, standing=standing)
     return ProgressEvent(
         job_id=out.id,
         progress=out.progress,
         status=out.status,
         message=out.message or "Job queued for processing",
-        queue_position=position,
+        queue_position=out.queue_position,
+        eta_seconds=out.eta_seconds,
         output_file_path=out.output_file_path,
         duration=out.duration,
         error_code=out.error_code,

@@ -7,18 +7,24 @@ from typing import Annotated, Any, Literal
 import msgspec
 from litestar import Request, Response, Router, delete, get, patch, post, put
 from litestar.di import NamedDependency
-from litestar.params import FromPath, HeaderParameter, JSONBody, Parameter
+from litestar.openapi.datastructures import ResponseSpec
+from litestar.params import FromPath, HeaderParameter, JSONBody, Parameter, QueryParameter
 from litestar.response import ServerSentEvent
 
 from api.auth.principal import Caller
 from api.envelope import Envelope, Meta, ok
 from api.errors import ValidationFailedError, documented
+from api.jobs.estimates import ENDED
 from api.jobs.events import ProgressStreams
-from api.jobs.schemas import JobCreate, JobOut, JobPatch, JobUpdate
+from api.jobs.handover import Handover
+from api.jobs.schemas import Granularity, JobCreate, JobOut, JobPatch, JobUpdate
 from api.jobs.service import JobService, whose_jobs
+from api.jobs.timestamps import Form, TimestampService, TimestampsOut, answer
+from api.openapi import AlsoAnswers, EventStream
 from api.pagination import AskedWindow, pagination, paging
 from api.request_ids import request_id_of
 from store.models.job import CANCELLED
+from store.models.user import SERVICE
 from store.repositories.jobs import JobFilter
 
 Jobs = NamedDependency[JobService]
@@ -65,27 +71,34 @@ async def list_jobs(
     include_text: Annotated[bool, Parameter(description="whole texts instead of their first 100 characters")] = False,
 ) -> Envelope[list[JobOut]]:
     wanted = JobFilter(status, voice_model_id, text_search, _time(created_after, "created_after"), _time(created_before, "created_before"))
-    rows, total = await jobs.list(whose_jobs(principal, user_id), window, wanted)
-    return ok([JobOut.of(row, whole_text=include_text) for row in rows], meta=Meta(pagination=pagination(window, total)))
+    rows, standings, total = await jobs.list(whose_jobs(principal, user_id), window, wanted)
+    out = [JobOut.of(row, standing=standings.get(row.id, ENDED), whole_text=include_text) for row in rows]
+    return ok(out, meta=Meta(pagination=pagination(window, total)))
 
 
 @get("/{job_id:str}", responses=documented(401, 404), summary="One job")
 async def get_job(principal: Caller, jobs: Jobs, job_id: FromPath[str]) -> Envelope[JobOut]:
-    job, position = await jobs.get(principal.user_id, job_id)
-    return ok(JobOut.of(job, queue_position=position))
+    job, standing = await jobs.get(principal, job_id)
+    return ok(JobOut.of(job, standing=standing))
 
 
 @put("/{job_id:str}", responses=documented(401, 404, 409, 413, 415), summary="Change a job that waits")
 async def update_job(principal: Caller, jobs: Jobs, job_id: FromPath[str], data: JSONBody[JobUpdate]) -> Envelope[JobOut]:
     """Only while it is pending; what is left out stays as it is."""
-    job, position = await jobs.update(principal.user_id, job_id, data)
-    return ok(JobOut.of(job, queue_position=position), "Job updated successfully")
+    job, standing = await jobs.update(principal.user_id, job_id, data)
+    return ok(JobOut.of(job, standing=standing), "Job updated successfully")
 
 
-@patch("/{job_id:str}", responses=documented(401, 404, 409), summary="Cancel a job, or try it again")
-async def patch_job(principal: Caller, jobs: Jobs, job_id: FromPath[str], data: JSONBody[JobPatch]) -> Envelope[JobOut]:
-    job, position = await jobs.set_status(principal.user_id, job_id, data.status)
-    return ok(JobOut.of(job, queue_position=position), f"Job is {job.status}")
+@patch("/{job_id:str}", responses=documented(401, 403, 404, 409), summary="Cancel a job, or try it again")
+async def patch_job(
+    principal: Caller, jobs: Jobs, handover: NamedDependency[Handover], job_id: FromPath[str], data: JSONBody[JobPatch]
+) -> Envelope[JobOut]:
+    """To its owner. A service says here that it takes a job, how far it is, and what came of it."""
+    if principal.role == SERVICE:
+        job, lease = await handover.patch(principal.user_id, job_id, data)
+        return ok(JobOut.of(job, lease=lease), f"Job is {job.status}")
+    job, standing = await jobs.patch(principal.user_id, job_id, data)
+    return ok(JobOut.of(job, standing=standing), f"Job is {job.status}")
 
 
 @post("/{job_id:str}/cancel", status_code=HTTPStatus.OK, deprecated=True, responses=documented(401, 404, 409), summary="Cancel a job")
@@ -102,7 +115,7 @@ async def delete_job(principal: Caller, jobs: Jobs, job_id: FromPath[str]) -> En
     return ok(JobDeleted(id=job_id), "Job deleted successfully")
 
 
-@get("/{job_id:str}/progress", responses=documented(401, 404), summary="Watch a job")
+@get("/{job_id:str}/progress", operation_class=EventStream, responses=documented(401, 404), summary="Watch a job")
 async def watch_job(
     principal: Caller,
     jobs: Jobs,
@@ -111,8 +124,33 @@ async def watch_job(
     last_event_id: LastEventId = None,
 ) -> ServerSentEvent:
     """Server-sent events, the last of which is `{"event": "complete"}`."""
-    await jobs.get(principal.user_id, job_id)
+    await jobs.get(principal, job_id)
     return ServerSentEvent(streams.follow(job_id, last_event_id), headers={"Cache-Control": "no-cache", "X-Accel-Buffering": "no"})
+
+
+class _JsonOrCaptions(AlsoAnswers):
+    media_types = ("application/x-subrip", "text/vtt")
+
+
+@get(
+    "/{job_id:str}/timestamps",
+    operation_class=_JsonOrCaptions,
+    responses=documented(401, 404, 409, 503) | {200: ResponseSpec(Envelope[TimestampsOut], generate_examples=False)},
+    summary="When each word of a job is said",
+)
+async def get_timestamps(
+    principal: Caller,
+    timestamps: NamedDependency[TimestampService],
+    job_id: FromPath[str],
+    form: Annotated[Form, QueryParameter(name="format", description="captions as `srt` or `vtt`")] = "json",
+    granularity: Annotated[
+        Granularity | None,
+        Parameter(description="one entry for each; unless given, what the job's config says, and readable lines in captions"),
+    ] = None,
+) -> Response[Any]:
+    """In the job's own text and sound. Found when it is first asked, unless the job was made with `include_timestamps`."""
+    job, found = await timestamps.of(principal, job_id)
+    return answer(job, found, form, granularity)
 
 
 def _time(value: str | None, name: str) -> datetime | None:
@@ -129,6 +167,6 @@ def _time(value: str | None, name: str) -> datetime | None:
 
 router = Router(
     "/job",
-    route_handlers=[create_job, list_jobs, get_job, update_job, patch_job, cancel_job, delete_job, watch_job],
+    route_handlers=[create_job, list_jobs, get_job, update_job, patch_job, cancel_job, delete_job, watch_job, get_timestamps],
     tags=["jobs"],
 )

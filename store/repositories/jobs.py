@@ -5,11 +5,11 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import delete, func, select, update
+from sqlalchemy import delete, select, update
 
 from store.clock import utcnow
-from store.models import Job
-from store.models.job import CANCELLED, FAILED, PENDING, PROCESSING, SYNTHESIS
+from store.models import Job, JobTimestamps
+from store.models.job import CANCELLED, COMPLETED, FAILED, PENDING, PREVIEW, PROCESSING, SYNTHESIS, TRAINING
 from store.repositories.base import Repository, Window
 
 
@@ -48,6 +48,11 @@ class JobRepository(Repository[Job]):
             statement = statement.where(Job.created_at < wanted.created_before)
         return await self._window(statement, window)
 
+    async def get_for_update(self, job_id: str) -> Job | None:
+        """As `get`, kept from changing until the transaction ends where the database can do that for a single row."""
+        found: Job | None = await self.session.scalar(select(Job).where(Job.id == job_id).with_for_update())
+        return found
+
     async def owned_for_update(self, user_id: str, job_id: str) -> Job | None:
         """As `owned`, kept from changing until the transaction ends where the database can do that for a single row."""
         found: Job | None = await self.session.scalar(self._owned(user_id).where(Job.id == job_id).with_for_update())
@@ -76,31 +81,34 @@ class JobRepository(Repository[Job]):
         return changed is not None
 
     async def in_progress_of(self, subject_id: str) -> Job | None:
-        """The newest background work on a sample or clone that has not ended."""
+        """The newest background work on a sample or clone that has not ended; speaking a preview and training are none."""
         found: Job | None = await self.session.scalar(
             select(Job)
-            .where(Job.subject_id == subject_id, Job.status.in_((PENDING, PROCESSING)))
+            .where(Job.subject_id == subject_id, Job.status.in_((PENDING, PROCESSING)), Job.kind.not_in((PREVIEW, TRAINING)))
             .order_by(Job.created_at.desc(), Job.id.desc())
             .limit(1)
         )
         return found
 
-    async def queue_position(self, job: Job) -> int | None:
-        """How many waiting jobs of the same kind are ahead of a pending one, itself included; None for one that does not wait."""
-        if job.status != PENDING:
-            return None
-        ahead = await self.session.scalar(
-            select(func.count())
-            .select_from(Job)
-            .where(
-                Job.status == PENDING,
-                Job.kind == job.kind,
-                (Job.priority > job.priority)
-                | ((Job.priority == job.priority) & (Job.created_at < job.created_at))
-                | ((Job.priority == job.priority) & (Job.created_at == job.created_at) & (Job.id < job.id)),
-            )
+    async def same_sound(self, user_id: str, cache_key: str) -> Job | None:
+        """The newest of the person's jobs that was spoken just so and still has its file."""
+        found: Job | None = await self.session.scalar(
+            self._owned(user_id)
+            .where(Job.cache_key == cache_key, Job.status == COMPLETED, Job.output_path.is_not(None))
+            .order_by(Job.completed_at.desc(), Job.id.desc())
+            .limit(1)
         )
-        return (ahead or 0) + 1
+        return found
+
+    async def timestamps(self, job_id: str) -> JobTimestamps | None:
+        """When the words of the job are said, if that was found out."""
+        return await self.session.get(JobTimestamps, job_id)
+
+    async def keep_timestamps(self, found: JobTimestamps) -> None:
+        """Keep what was found out, unless somebody else was faster. Raises IntegrityError when the job is gone."""
+        if await self.timestamps(found.job_id) is None:
+            self.session.add(found)
+            await self.session.flush()
 
     async def delete_of(self, subject_id: str) -> None:
         """Delete the background work on a sample or clone that goes too. A worker that is at it loses its lease and stops."""
@@ -117,6 +125,17 @@ class JobRepository(Repository[Job]):
         )
         return cancelled is not None
 
+    async def fail_pending(self, job_id: str, code: str, message: str) -> bool:
+        """Fail a job that nobody has begun with. False: somebody has, or it has ended or is gone."""
+        failed = await self.session.scalar(
+            update(Job)
+            .where(Job.id == job_id, Job.status == PENDING)
+            .values(status=FAILED, completed_at=utcnow(), message="Failed", error_code=code, error_message=message)
+            .returning(Job)
+            .execution_options(populate_existing=True)
+        )
+        return failed is not None
+
     async def retry(self, job_id: str) -> bool:
         """Put a failed or cancelled job back in the queue, as if it were new."""
         again = await self.session.scalar(
@@ -125,6 +144,7 @@ class JobRepository(Repository[Job]):
             .values(
                 status=PENDING, attempt=0, progress=0.0, available_at=utcnow(), message=None,
                 error_code=None, error_message=None, started_at=None, completed_at=None, lease_owner=None, lease_until=None,
+                output_path=None, output_size=None, duration=None, result=None,
             )
             .returning(Job)
             .execution_options(populate_existing=True)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Collection
 from dataclasses import dataclass
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Any
 
 from sqlalchemy import ColumnElement, case, func, select, update
@@ -18,6 +18,7 @@ from store.clock import utcnow
 from store.models import CloneSample, Job
 from store.models.job import COMPLETED, FAILED, PENDING, PROCESSING
 from store.repositories.base import Repository
+from store.repositories.library import VoiceUsageRepository
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,20 +57,26 @@ class JobQueue(Repository[Job]):
         claimed: Job | None = await self.session.scalar(
             update(Job)
             .where(Job.id == due.scalar_subquery(), Job.status == PENDING)
-            .values(
-                status=PROCESSING,
-                lease_owner=owner,
-                lease_until=now + timedelta(seconds=lease_s),
-                attempt=Job.attempt + 1,
-                started_at=func.coalesce(Job.started_at, now),
-                progress=0.0,
-                message="Started",
-                updated_at=now,
-            )
+            .values(**_claimed(owner, lease_s, now))
             .returning(Job)
             .execution_options(populate_existing=True)
         )
         return claimed
+
+    async def take(self, job_id: str, owner: str, lease_s: float) -> Lease | None:
+        """Claim this very job, due or not, for somebody who asks for it by name. None: it does not wait, or is gone."""
+        taken = await self.session.scalar(
+            update(Job)
+            .where(Job.id == job_id, Job.status == PENDING)
+            .values(**_claimed(owner, lease_s, utcnow()))
+            .returning(Job)
+            .execution_options(populate_existing=True)
+        )
+        return None if taken is None else Lease(taken.id, owner, taken.attempt)
+
+    async def note(self, lease: Lease, lease_s: float, **columns: Any) -> bool:
+        """Extend the lease and write what its holder says of the job so far. False: the lease is lost."""
+        return await self._write(lease, lease_until=utcnow() + timedelta(seconds=lease_s), **columns)
 
     async def heartbeat(self, lease: Lease, lease_s: float) -> bool:
         """Extend the lease. False: it is lost, for the job was cancelled, deleted or given to somebody else."""
@@ -137,17 +144,40 @@ class JobQueue(Repository[Job]):
             .returning(Job)
             .execution_options(populate_existing=True)
         )
-        return list(recovered.all())
+        rows = list(recovered.all())
+        await VoiceUsageRepository(self.session).count(rows)
+        return rows
 
     async def _end(self, lease: Lease, **values: Any) -> bool:
-        return await self._write(lease, completed_at=utcnow(), lease_owner=None, lease_until=None, **values)
+        ended = await self._written(lease, completed_at=utcnow(), lease_owner=None, lease_until=None, **values)
+        if ended is not None:
+            await VoiceUsageRepository(self.session).count([ended])
+        return ended is not None
 
     async def _write(self, lease: Lease, **values: Any) -> bool:
+        return await self._written(lease, **values) is not None
+
+    async def _written(self, lease: Lease, **values: Any) -> Job | None:
         # The whole row comes back, so that one which the session holds already is not left behind.
-        written = await self.session.scalar(
+        written: Job | None = await self.session.scalar(
             update(Job).where(*_held(lease)).values(**values).returning(Job).execution_options(populate_existing=True)
         )
-        return written is not None
+        return written
+
+
+def _claimed(owner: str, lease_s: float, now: datetime) -> dict[str, Any]:
+    """What every claim writes."""
+    return {
+        "status": PROCESSING,
+        "lease_owner": owner,
+        "lease_until": now + timedelta(seconds=lease_s),
+        "attempt": Job.attempt + 1,
+        "started_at": func.coalesce(Job.started_at, now),
+        "claimed_at": now,
+        "progress": 0.0,
+        "message": "Started",
+        "updated_at": now,
+    }
 
 
 def _held(lease: Lease) -> tuple[ColumnElement[bool], ...]:
