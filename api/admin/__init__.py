@@ -1,0 +1,1 @@
+"""What people do who look after the platform."""
