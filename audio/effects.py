@@ -5,13 +5,14 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from audio.loudness import SILENCE_LUFS, TAPS, integrated_loudness, oversampled_peaks
+from audio.loudness import SILENCE_LUFS, TAPS, LoudnessMeter, oversampled_peaks
 from audio.pcm import Samples, mono
 from audio.pitch import pitch_shift
 
-__all__ = ["CEILING_DBTP", "Gain", "apply_gain", "normalize_loudness", "pitch_shift"]
+__all__ = ["CEILING_DBTP", "Gain", "RunningLoudness", "apply_gain", "loudness_gain", "pitch_shift"]
 
 CEILING_DBTP = -1.0
+MAX_LOUDNESS_GAIN_DB = 20.0
 _MARGIN_DB = 0.1
 _LOOK_AHEAD_S = 0.005
 _HOLD_S = 0.040
@@ -74,15 +75,39 @@ def apply_gain(samples: NDArray[np.floating], rate: int, volume: float, ceiling_
     return np.concatenate([gain.process(samples), gain.flush()])
 
 
-def normalize_loudness(samples: NDArray[np.floating], rate: int, target_lufs: float = -16.0, max_gain_db: float = 20.0) -> Samples:
-    """Bring a sound to an integrated loudness, but no more than `max_gain_db` up, lest noise is what gets loud.
+def loudness_gain(loudness_lufs: float, target_lufs: float) -> float:
+    """The factor that brings a sound to a loudness, but at most 20 dB up, lest noise is what gets loud. Silence stays as it is."""
+    if loudness_lufs <= SILENCE_LUFS:
+        return 1.0
+    return float(10 ** (min(target_lufs - loudness_lufs, MAX_LOUDNESS_GAIN_DB) / 20))
 
-    The limiter behind it keeps the true peak at -1 dBTP, so that a sound with high peaks ends up quieter than asked. Silence stays silence.
+
+class RunningLoudness:
+    """Brings sound to a loudness while it is heard, by what is known of it so far; the volume comes on top, the limiter behind.
+
+    The first block tells most of it, and speech of one voice changes little afterwards. From one block to the next the factor glides.
+    The blocks out have as many samples as went in, some of them late, as with `Gain`.
     """
-    loudness = integrated_loudness(samples, rate)
-    if loudness <= SILENCE_LUFS:
-        return mono(samples).copy()
-    return apply_gain(samples, rate, 10 ** (min(target_lufs - loudness, max_gain_db) / 20))
+
+    def __init__(self, rate: int, target_lufs: float, volume: float = 1.0) -> None:
+        self._meter = LoudnessMeter(rate)
+        self._gain = Gain(rate, volume)
+        self._target = target_lufs
+        self._factor: float | None = None
+
+    def process(self, block: NDArray[np.floating]) -> Samples:
+        """What is ready after taking `block`, which may be nothing yet."""
+        block = mono(block)
+        self._meter.add(block)
+        factor = loudness_gain(self._meter.integrated, self._target)
+        glide = np.linspace(factor if self._factor is None else self._factor, factor, len(block), dtype=np.float32)
+        if len(block):
+            self._factor = factor
+        return self._gain.process(block * glide)
+
+    def flush(self) -> Samples:
+        """The rest. Nothing may be processed afterwards."""
+        return self._gain.flush()
 
 
 def _running_max(values: NDArray[np.floating], width: int) -> NDArray[np.floating]:

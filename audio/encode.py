@@ -35,6 +35,17 @@ def content_type(format: Format) -> str:
     return _CONTENT_TYPES[_known(format)]
 
 
+def encoded_rate(format: Format, sample_rate: int) -> int:
+    """Sample rate in Hz of the sound in a file that was asked for at `sample_rate`, one of `SAMPLE_RATES`.
+
+    Opus codes 8000, 16000, 24000 and 48000 Hz: the nearest of them it is, 24000 for 22050 and 48000 for 44100. A decoder may give any
+    rate, mostly 48000 (RFC 7845, section 5.1). Every other format keeps the rate.
+    """
+    if _known(format) != "opus":
+        return sample_rate
+    return min(_OPUS_RATES, key=lambda rate: abs(rate - sample_rate))
+
+
 def extension(format: Format) -> str:
     """The usual file name extension with its dot. Opus lies in Ogg and goes by ".opus" (RFC 7845)."""
     return f".{_known(format)}"
@@ -71,8 +82,7 @@ class StreamEncoder:
 class Encoder:
     """Context manager that encodes into a file, which appears under its name when the context ends well and not at all otherwise.
 
-    Opus knows 8000, 16000, 24000 and 48000 Hz: 22050 and 44100 are resampled to 48000 on the way, and whatever it was given, a decoder
-    gives 48000 (RFC 7845, section 5.1). Every other format keeps the sample rate.
+    Where the format has not the sample rate it is resampled on the way; see `encoded_rate`.
     """
 
     def __init__(self, path: Path, format: Format, sample_rate: int, metadata: Mapping[str, str] | None = None) -> None:
@@ -140,7 +150,7 @@ class _Writer:
 
     def __init__(self, sink: Sink, format: Format, rate: int, tags: Mapping[str, str]) -> None:
         self._sink, self._rate, self._frames, self._tags = sink, rate, 0, {"comment": AI_COMMENT, **tags}
-        target = 48_000 if format == "opus" and rate not in _OPUS_RATES else rate
+        target = encoded_rate(format, rate)
         self._resampler = Resampler(rate, target)
         self._out: sf.SoundFile | None = None
         self._guard = Guard(sink)

@@ -13,30 +13,67 @@ SILENCE_LUFS = -70.0
 SILENCE_DBFS = -120.0
 OVERSAMPLING = 4
 TAPS = 24
-_BLOCK_S, _STEP_S = 0.4, 0.1
+_STEP_S, _STEPS_A_BLOCK = 0.1, 4
 _OFFSET_DB = -0.691
 _RELATIVE_GATE_LU = -10.0
 _RESPONSE_S = 0.5
 
 
 def integrated_loudness(samples: NDArray[np.floating], rate: int) -> float:
-    """Integrated loudness of mono samples in LUFS, not below -70, the absolute gate (BS.1770-5, annex 1).
+    """Integrated loudness of mono samples in LUFS; see :class:`LoudnessMeter`."""
+    meter = LoudnessMeter(rate)
+    meter.add(samples)
+    return meter.integrated
+
+
+class LoudnessMeter:
+    """Integrated loudness of mono sound that comes block by block (BS.1770-5, annex 1).
 
     K-weighting, blocks of 400 ms that overlap by 75 %, an absolute gate at -70 LUFS and a relative one 10 LU below what passes it.
     A sound shorter than 400 ms is measured as one block. A 997 Hz sine at full scale measures -3.01 LUFS.
+    Of the past it keeps one number for each 100 ms.
     """
-    power = np.square(k_weighted(samples, rate), dtype=np.float64)
-    if not len(power):
-        return SILENCE_LUFS
-    total = np.concatenate([[0.0], np.cumsum(power)])
-    block = min(len(power), round(_BLOCK_S * rate))
-    starts = np.arange(0, len(power) - block + 1, max(1, round(_STEP_S * rate)))
-    blocks = np.maximum(total[starts + block] - total[starts], 0.0) / block
-    loud = blocks[blocks > _power(SILENCE_LUFS)]
-    if not len(loud):
-        return SILENCE_LUFS
-    loud = loud[loud > loud.mean() * 10 ** (_RELATIVE_GATE_LU / 10)]
-    return decibels(float(loud.mean()), SILENCE_LUFS - _OFFSET_DB) + _OFFSET_DB
+
+    def __init__(self, rate: int) -> None:
+        self._taps = _k_response(rate)
+        self._step = max(1, round(_STEP_S * rate))
+        self._history = np.zeros(0, dtype=np.float32)  # filtered already; the filter's memory
+        self._waiting = np.zeros(0, dtype=np.float32)  # not filtered yet: a filter this long is cheap only for many samples at once
+        self._open = np.zeros(0, dtype=np.float64)  # power of the samples of the step that has begun
+        self._steps: list[float] = []  # sums of power
+
+    def add(self, samples: NDArray[np.floating]) -> None:
+        """Take the next samples."""
+        self._waiting = np.concatenate([self._waiting, mono(samples)])
+        if len(self._waiting) >= len(self._taps):
+            self._filter()
+
+    @property
+    def integrated(self) -> float:
+        """LUFS of all that was added, not below -70, the absolute gate."""
+        self._filter()
+        steps = np.array(self._steps)
+        if len(steps) >= _STEPS_A_BLOCK:
+            blocks = np.lib.stride_tricks.sliding_window_view(steps, _STEPS_A_BLOCK).sum(axis=1) / (_STEPS_A_BLOCK * self._step)
+        else:
+            count = len(steps) * self._step + len(self._open)
+            blocks = np.array([(steps.sum() + self._open.sum()) / max(1, count)])
+        loud = blocks[blocks > _power(SILENCE_LUFS)]
+        if not len(loud):
+            return SILENCE_LUFS
+        loud = loud[loud > loud.mean() * 10 ** (_RELATIVE_GATE_LU / 10)]
+        return decibels(float(loud.mean()), SILENCE_LUFS - _OFFSET_DB) + _OFFSET_DB
+
+    def _filter(self) -> None:
+        fresh, self._waiting = self._waiting, np.zeros(0, dtype=np.float32)
+        before = len(self._history)
+        both = np.concatenate([self._history, fresh])
+        weighted = convolve(both, self._taps)[before : len(both)]
+        self._history = both[max(0, len(both) - len(self._taps) + 1) :]
+        power = np.concatenate([self._open, np.square(weighted, dtype=np.float64)])
+        whole = len(power) // self._step * self._step
+        self._steps += power[:whole].reshape(-1, self._step).sum(axis=1).tolist()
+        self._open = power[whole:]
 
 
 def k_weighted(samples: NDArray[np.floating], rate: int) -> Samples:

@@ -6,7 +6,7 @@ import soxr
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from audio.effects import Gain, apply_gain, normalize_loudness
+from audio.effects import Gain, RunningLoudness, apply_gain, loudness_gain
 from audio.loudness import integrated_loudness, true_peak
 from tests.audio.sounds import Samples, babble, noise, sine
 
@@ -84,15 +84,39 @@ def test_short_sounds(length: int) -> None:
     assert len(apply_gain(np.ones(length, np.float32), RATE, 2.0)) == length
 
 
-@pytest.mark.parametrize("target", [-30.0, -23.0, -16.0])
-def test_loudness_lands_on_the_target(target: float) -> None:
-    assert integrated_loudness(normalize_loudness(babble(RATE), RATE, target), RATE) == pytest.approx(target, abs=0.5)
+@pytest.mark.parametrize(("loudness", "gain_db"), [(-16, 0), (-20, 4), (-10, -6), (-60, 20), (-69, 20), (-70, 0)])
+def test_the_gain_to_a_loudness(loudness: float, gain_db: float) -> None:
+    """Never more than 20 dB, lest noise gets loud; what is silent stays so."""
+    assert 20 * np.log10(loudness_gain(loudness, -16.0)) == pytest.approx(gain_db, abs=1e-6)
 
 
-def test_loudness_leaves_silence_and_does_not_raise_noise() -> None:
-    assert not normalize_loudness(np.zeros(RATE, np.float32), RATE).any()
-    faint = noise(RATE, 1, rms=1e-3)
-    assert integrated_loudness(normalize_loudness(faint, RATE, -16), RATE) == pytest.approx(integrated_loudness(faint, RATE) + 20, abs=0.1)
+def running(sound: Samples, target: float, volume: float = 1.0, block: int = RATE) -> Samples:
+    level = RunningLoudness(RATE, target, volume)
+    blocks = [level.process(sound[start : start + block]) for start in range(0, len(sound), block)]
+    return np.concatenate([*blocks, level.flush()])
+
+
+@pytest.mark.parametrize(("target", "volume"), [(-30.0, 1.0), (-23.0, 1.0), (-20.0, 0.5), (-23.0, 2.0)])
+def test_a_listener_hears_about_the_loudness(target: float, volume: float) -> None:
+    sound = babble(RATE, 6)
+    heard = running(sound, target, volume)
+    assert len(heard) == len(sound)
+    assert integrated_loudness(heard, RATE) == pytest.approx(target + 20 * np.log10(volume), abs=1.0)
+    assert true_peak(heard) <= -1.0
+
+
+def test_a_listener_hears_no_step_where_the_level_changes() -> None:
+    """The second block is ten times as loud as the first: what is known of the loudness jumps, the factor glides."""
+    sound = np.concatenate([sine(200, RATE, 1, amplitude=0.02), sine(200, RATE, 1, amplitude=0.2)])
+    heard = running(sound, -30.0)
+    factor = (heard / np.where(np.abs(sound) > 0.005, sound, np.inf))[RATE - 200 : RATE + 200]
+    assert np.ptp(factor[factor > 0]) < 0.05 * factor.max()
+    assert heard[RATE // 2 : RATE].max() > 1.5 * sound[:RATE].max(), "the first block was raised"
+    assert heard[-RATE // 8 :].max() < sound.max(), "the second one was not"
+
+
+def test_a_listener_of_silence_hears_silence() -> None:
+    assert not running(np.zeros(3 * RATE, np.float32), -16.0).any()
 
 
 @pytest.mark.parametrize("volume", [-0.1, float("nan"), float("inf")])

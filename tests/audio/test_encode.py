@@ -13,7 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from audio.decode import decode
-from audio.encode import FORMATS, SAMPLE_RATES, Encoder, Format, StreamEncoder, content_type, extension
+from audio.encode import FORMATS, SAMPLE_RATES, Encoder, Format, StreamEncoder, content_type, encoded_rate, extension
 from audio.errors import InvalidAudio
 from audio.sinks import Guard, Pipe
 from audio.tags import clean
@@ -60,6 +60,24 @@ def test_a_tone_comes_back_from_every_stream(format: Format, rate: int) -> None:
     padding = 0.3 if format == "mp3" else 0.02 if format == "ogg" else 0.001
     assert decoded.duration_s == pytest.approx(SECONDS, abs=padding)
     assert loudest_hz(decoded.mono, decoded.sample_rate) == pytest.approx(1000, abs=2)
+
+
+@pytest.mark.parametrize("rate", SAMPLE_RATES)
+@pytest.mark.parametrize("format", FORMATS)
+def test_the_rate_that_is_said_is_the_rate_that_is_written(tmp_path: Path, format: Format, rate: int) -> None:
+    path = written(tmp_path / "sound", format, rate, noise(rate, 0.2))
+    if format == "opus":
+        head = path.read_bytes()
+        at = head.index(b"OpusHead")
+        found = int.from_bytes(head[at + 12 : at + 16], "little")  # RFC 7845, section 5.1: input sample rate
+    else:
+        found = sf.info(path).samplerate
+    assert found == encoded_rate(format, rate)
+
+
+def test_opus_takes_the_nearest_of_its_rates() -> None:
+    known = {8_000: 8_000, 16_000: 16_000, 22_050: 24_000, 24_000: 24_000, 44_100: 48_000, 48_000: 48_000}
+    assert {rate: encoded_rate("opus", rate) for rate in SAMPLE_RATES} == known
 
 
 @pytest.mark.parametrize("format", ["wav", "flac"])

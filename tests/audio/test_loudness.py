@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from audio.loudness import convolve, integrated_loudness, k_weighted, oversampled_peaks, sample_peak, true_peak
+from audio.loudness import LoudnessMeter, convolve, integrated_loudness, k_weighted, oversampled_peaks, sample_peak, true_peak
 from tests.audio.sounds import noise, sine
 
 RATES = [8000, 16_000, 22_050, 24_000, 44_100, 48_000, 96_000]
@@ -15,6 +15,41 @@ RATES = [8000, 16_000, 22_050, 24_000, 44_100, 48_000, 96_000]
 def test_reference_tone(rate: int) -> None:
     """BS.1770-5: a 997 Hz sine at 0 dBFS in one front channel reads -3.01 LKFS; EBU Tech 3341 allows 0.1 LU."""
     assert integrated_loudness(sine(997, rate, 5, amplitude=1), rate) == pytest.approx(-3.01, abs=0.05)
+
+
+@pytest.mark.parametrize("rate", RATES[:-1])
+@pytest.mark.parametrize("dbfs", [-40.0, -20.0, -6.0])
+def test_a_tone_reads_its_level_less_three(rate: int, dbfs: float) -> None:
+    assert integrated_loudness(sine(997, rate, 3, amplitude=10 ** (dbfs / 20)), rate) == pytest.approx(dbfs - 3.01, abs=0.05)
+
+
+@pytest.mark.parametrize(
+    ("levels", "expected"),
+    [
+        ([(-20, 20)], -23.0),  # case 1
+        ([(-30, 20)], -33.0),  # case 2
+        ([(-33, 10), (-20, 60), (-33, 10)], -23.0),  # case 3
+        ([(-69, 10), (-33, 10), (-20, 60), (-33, 10), (-69, 10)], -23.0),  # case 4
+        ([(-23, 20), (-17, 20.1), (-23, 20)], -23.0),  # case 5
+    ],
+)
+def test_the_minimum_requirements_of_ebu_tech_3341(levels: list[tuple[float, float]], expected: float) -> None:
+    """Table 1, cases 1 to 5, in one channel: its tones are in two at once, so that one alone is 3 dB louder here."""
+    sound = np.concatenate([sine(1000, 24_000, seconds, amplitude=10 ** (dbfs / 20)) for dbfs, seconds in levels])
+    assert integrated_loudness(sound, 24_000) == pytest.approx(expected, abs=0.1)
+
+
+@settings(max_examples=25, deadline=None)
+@given(st.sampled_from([8000, 22_050, 48_000]), st.lists(st.integers(0, 30_000), max_size=6), st.integers(0, 9))
+def test_block_by_block_it_reads_the_same(rate: int, lengths: list[int], seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    blocks = [(rng.choice([0.01, 0.3]) * rng.standard_normal(n)).astype(np.float32) for n in lengths]
+    meter = LoudnessMeter(rate)
+    for block in blocks:
+        meter.add(block)
+        assert np.isfinite(meter.integrated), "looking at it in between changes nothing"
+    whole = np.concatenate([*blocks, np.zeros(0, np.float32)])
+    assert meter.integrated == pytest.approx(integrated_loudness(whole, rate), abs=1e-3)
 
 
 def test_k_weighting_matches_the_printed_coefficients() -> None:

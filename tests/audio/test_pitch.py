@@ -67,6 +67,33 @@ def test_the_formants_stay(factor: float) -> None:
     assert envelope_peak(pitch_shift(voice, RATE, factor), RATE, 1000, 3500) == pytest.approx(1800, rel=0.05)
 
 
+@pytest.mark.parametrize("factor", [0.6, 0.8, 1.3, 1.8])
+def test_every_formant_moves_far_less_than_the_pitch(factor: float) -> None:
+    """In a vowel of three formants, by the centre of the power around each: a tenth of the way that the pitch goes, at most."""
+    voice = vowel(110, RATE, 1)
+    shifted = pitch_shift(voice, RATE, factor)
+    moved = abs(median_f0(shifted, RATE) / median_f0(voice, RATE) - 1)
+    assert moved == pytest.approx(abs(factor - 1), abs=0.02)
+    for low, high in ((450, 950), (950, 1700), (2100, 3100)):
+        before, after = envelope_peak(voice, RATE, low, high), envelope_peak(shifted, RATE, low, high)
+        assert abs(after / before - 1) < 0.15 * moved, (before, after)
+
+
+@pytest.mark.parametrize("factor", [0.5, 0.8, 1.25, 2.0])
+def test_words_begin_and_end_when_they_did(factor: float) -> None:
+    sound = np.zeros(2 * RATE, np.float32)
+    words = [(0.2, 0.7), (1.1, 1.6)]
+    for begin, end in words:
+        sound[round(begin * RATE) : round(end * RATE)] = vowel(140, RATE, 1)[: round(end * RATE) - round(begin * RATE)]
+    shifted = pitch_shift(sound, RATE, factor)
+    # 10 ms is the mean of the power over one period of the lowest pitch
+    loud = np.convolve(shifted.astype(np.float64) ** 2, np.ones(RATE // 200) / (RATE // 200), mode="same") > 1e-4
+    for begin, end in words:
+        heard = np.flatnonzero(loud[round((begin - 0.15) * RATE) : round((end + 0.15) * RATE)]) / RATE + begin - 0.15
+        assert heard[0] == pytest.approx(begin, abs=0.010)
+        assert heard[-1] == pytest.approx(end, abs=0.010)
+
+
 def test_a_gliding_pitch_keeps_its_shape() -> None:
     hz = np.linspace(100, 180, 2 * RATE)
     phase = 2 * np.pi * np.cumsum(hz) / RATE
