@@ -52,7 +52,24 @@ class Settings(BaseSettings):
     max_sample_s: float = Field(60, gt=0)
     max_text_length: int = Field(10_000, ge=1)
     similarity_threshold: float = Field(0.8, ge=-1, le=1, description="cosine from which on two recordings are said to sound alike")
+    require_consent: bool = Field(False, description="a clone is only made with a statement about the consent of its speaker")
+    clone_wait_s: float = Field(60, ge=0, description="how long a direct synthesis waits for a voice that is being made")
     file_link_ttl_s: int = Field(900, ge=1, le=3600, description="how long a download address is good unless the request says")
+
+    # Limits; an admin can change them while the platform runs, and set others for single users
+    requests_per_minute: int = Field(100, ge=1, le=10**9, description="of one user")
+    anonymous_requests_per_minute: int = Field(300, ge=1, le=10**9, description="without a good credential, of one address")
+    samples_per_day: int = Field(50, ge=0, le=10**9, description="recordings that one user may upload, or have processed again")
+    jobs_per_day: int = Field(100, ge=0, le=10**9, description="jobs and direct syntheses of one user")
+    storage_bytes: int = Field(1024**3, ge=0, le=2**60, description="of one user: recordings, references of clones and speech")
+    trusted_proxies: str = Field(
+        "", description="addresses or networks, with commas between, of proxies whose X-Forwarded-For is believed; empty: nobody's"
+    )
+    redis_url: SecretStr = Field(SecretStr(""), description="counts requests there, such as `redis://host:6379/0`; empty: in the database")
+
+    loudness_lufs: float | None = Field(
+        None, ge=-40, le=-10, description="integrated loudness (EBU R 128) of all speech, such as -16; unset: as the voice has it"
+    )
 
     # Jobs
     queue: Literal["embedded"] = Field("embedded", description="`embedded`: jobs run in slots of the API process")
@@ -60,10 +77,26 @@ class Settings(BaseSettings):
     chunk_concurrency: int = Field(4, ge=1, description="chunks of one job sent to the inference service at once")
     job_max_attempts: int = Field(3, ge=1)
     lease_s: float = Field(30, gt=0, description="a worker that is silent for longer has lost its job")
+    service_lease_s: float = Field(300, gt=0, description="a service of our own that is silent about its job for longer has lost it")
+    speech_cache: bool = Field(True, description="a repeat with the same seed is copied from the earlier job of the same person")
     queue_poll_s: float = Field(2, gt=0, description="how often the queue is looked at when no bell rings")
     sweep_s: float = Field(10, gt=0, description="how often expired leases are looked for")
     orphan_sweep_s: float = Field(900, gt=0, description="how often orphaned objects and vectors are looked for")
     orphan_grace_s: float = Field(3600, gt=0, description="an object that no row names is removed after this")
+
+    # Fine-tuning
+    training_min_speech_s: float = Field(30, ge=5, description="speech that a fine-tune needs in all")
+    max_trainings: int = Field(5, ge=1, description="trained voices that one user may keep")
+
+    # Webhooks
+    webhook_key: SecretStr = Field(SecretStr(""), description="makes the secrets of webhooks, 32 characters or more; empty: the JWT secret")
+    webhook_allow_private: bool = Field(False, description="also http and addresses of your own network; only if you trust every user")
+    webhook_timeout_s: float = Field(10, gt=0, description="for one attempt")
+    webhook_max_attempts: int = Field(8, ge=1, description="then a delivery has failed")
+    webhook_retry_s: float = Field(5, gt=0, description="the pause after the first attempt; each is four times as long, at most 6 h")
+    webhook_slots: int = Field(2, ge=1, description="deliveries under way at once in one worker process")
+    webhook_keep_s: float = Field(30 * 86400, gt=0, description="how long a delivery is listed after it has ended")
+    max_webhooks: int = Field(20, ge=1, description="for one account")
 
     # The inference service
     inference_host: str = "127.0.0.1"
@@ -80,6 +113,9 @@ class Settings(BaseSettings):
     model_memory_mb: int = Field(0, ge=0, description="most that the weights of all loaded models may take; 0: no bound")
     model_idle_s: float = Field(0, ge=0, description="a model that nobody asked for this long is unloaded; 0: never")
     max_batch_size: int = Field(16, ge=1, le=256)
+    training_steps: int = Field(300, ge=1, description="of a fine-tune, unless the request says how many epochs")
+    training_max_steps: int = Field(5000, ge=1, description="of a fine-tune, whatever the request says")
+    training_idle_s: float = Field(120, gt=0, description="a fine-tune that nobody has asked for this long stops, to be gone on with")
     max_in_flight: int = Field(64, ge=1, description="requests for sound that may wait or run in one process; more are refused at once")
     max_batch_wait_ms: int = Field(60_000, ge=1, description="BentoML refuses a request whose predicted latency is longer")
 
@@ -88,6 +124,8 @@ class Settings(BaseSettings):
         secret = self.jwt_secret.get_secret_value()
         if secret and len(secret) < 32:
             raise ValueError("VOXIFY_JWT_SECRET must have at least 32 characters")
+        if 0 < len(self.webhook_key.get_secret_value()) < 32:
+            raise ValueError("VOXIFY_WEBHOOK_KEY must have at least 32 characters")
         if self.min_sample_s > self.max_sample_s:
             raise ValueError("VOXIFY_MIN_SAMPLE_S is longer than VOXIFY_MAX_SAMPLE_S")
         if self.smtp_user and self.smtp_tls == "none":

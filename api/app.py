@@ -14,21 +14,30 @@ from litestar.channels.backends.memory import MemoryChannelsBackend
 from litestar.datastructures import State
 from litestar.di import Provide
 from litestar.types import ControllerRouterHandler
+from uvicorn.middleware.proxy_headers import ProxyHeadersMiddleware
 
+import api.admin.routes
 import api.auth.routes
-import api.clones.routes
 import api.files.routes
 import api.health.routes
 import api.jobs.routes
+import api.library.routes
+import api.limits.routes
+import api.webhooks.routes
 from api import error_handling, openapi, rooms
+from api.admin.live import LiveSettings
+from api.admin.service import AdminService
 from api.auth.middleware import Authentication
 from api.auth.passwords import Passwords
 from api.auth.principal import principal_of
 from api.auth.room import AuthRoom
 from api.auth.tokens import Tokens, signing_secret
 from api.body import read_request
+from api.clones.routes import clones_router
 from api.health.checks import store_checks
 from api.health.metrics import Metrics
+from api.limits.admission import Admission
+from api.limits.room import LimitsRoom
 from api.mail.transports import MailTransport
 from api.requests import RequestEnvelope
 from api.samples.routes import samples_router
@@ -81,18 +90,27 @@ def create_app(
             )
             app.state.auth, app.state.accounts, app.state.api_keys = auth.auth, auth.accounts, auth.api_keys
             app.state.background = auth.background
-            built = rooms.Rooms.build(settings, opened, channels, inference_transport)
+            limits = LimitsRoom.build(settings, opened.database)
+            app.state.rates, app.state.quotas, app.state.address_key = limits.rates, limits.quotas, secret.encode()
+            built = rooms.Rooms.build(settings, opened, channels, limits.quotas, inference_transport)
             app.state.rooms = built
+            live = LiveSettings(opened.database, settings, _each(limits.apply, built.apply))
+            app.state.live, app.state.admin = live, AdminService(opened, live, limits.quotas, built.inference.ready)
             app.state.checks = {**store_checks(opened), "queue": built.check_queue, "inference": built.check_inference}
+            if limits.in_redis:
+                app.state.checks["redis"] = limits.rates.counters.check
+            await live.start()
             await built.start()
             log.info("api started", version=openapi.VERSION)
             try:
                 yield
             finally:
                 try:
+                    await live.close()
                     await built.close()
                 finally:
                     await auth.background.close(settings.shutdown_grace_s)
+                    await limits.close()
         log.info("api stopped")
 
     app = Litestar(
@@ -101,10 +119,14 @@ def create_app(
                 "/api/v1",
                 route_handlers=[
                     api.auth.routes.router,
+                    api.limits.routes.get_usage,
+                    api.admin.routes.router,
                     samples_router(settings.max_upload_bytes),
-                    api.clones.routes.router,
+                    clones_router(settings.max_upload_bytes),
                     api.jobs.routes.router,
+                    api.library.routes.router,
                     api.files.routes.router,
+                    api.webhooks.routes.router,
                     *routes,
                 ],
             ),
@@ -116,11 +138,11 @@ def create_app(
         dependencies={
             "settings": Provide(_settings, sync_to_thread=False),
             "stores": Provide(_stores_of, sync_to_thread=False),
-            **{name: Provide(_from_state(name), sync_to_thread=False) for name in ("auth", "accounts", "api_keys")},
+            **{name: Provide(_from_state(name), sync_to_thread=False) for name in ("auth", "accounts", "api_keys", "quotas", "admin")},
             "principal": Provide(principal_of, sync_to_thread=False),
             **rooms.dependencies(),
         },
-        middleware=[Authentication()],
+        middleware=[Authentication(), Admission()],
         before_request=read_request,
         exception_handlers={Exception: error_handling.respond},
         request_max_body_size=MAX_BODY_BYTES,
@@ -129,7 +151,18 @@ def create_app(
         debug=False,
     )
     app.asgi_handler = RequestEnvelope(app.asgi_handler, metrics)
+    if settings.trusted_proxies:
+        # Outermost, so that everybody inside sees the address of the client.
+        app.asgi_handler = ProxyHeadersMiddleware(app.asgi_handler, trusted_hosts=settings.trusted_proxies)  # type: ignore[arg-type,assignment]
     return app
+
+
+def _each(*apply: Callable[[Settings], None]) -> Callable[[Settings], None]:
+    def all_of_them(settings: Settings) -> None:
+        for one in apply:
+            one(settings)
+
+    return all_of_them
 
 
 def _settings(state: State) -> Settings:

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any, ClassVar, Self
+from collections.abc import Callable, Collection, Mapping
+from typing import Any, ClassVar, Self, TypeVar
 
 from litestar import Request
 from litestar.enums import RequestEncodingType
@@ -22,6 +22,8 @@ from api.errors import (
 )
 
 NUL = "\x00"
+Form = TypeVar("Form", bound="RequestModel")
+Document = TypeVar("Document", bound="RequestModel")
 
 
 class RequestModel(BaseModel):
@@ -51,6 +53,15 @@ class RequestModel(BaseModel):
             return super().model_validate(obj, **options)
         except ValidationError as invalid:
             raise _failed(invalid.errors(include_url=False, include_input=False), cls.missing_code) from None
+
+
+def names_one(but: Collection[str] = ()) -> Callable[[dict[str, Any]], None]:
+    """For `json_schema_extra`: that a body must name at least one of its fields, those in `but` aside."""
+
+    def say(schema: dict[str, Any]) -> None:
+        schema["anyOf"] = [{"required": [name]} for name in schema["properties"] if name not in but]
+
+    return say
 
 
 def _failed(problems: list[ErrorDetails], missing_code: str) -> ValidationFailedError:
@@ -86,6 +97,15 @@ async def read_request(request: Request[Any, Any, Any]) -> None:
         await _read_form(request)
     else:
         await _read_json(request, optional=field.has_default)
+
+
+async def read_either(request: Request[Any, Any, Any], form: type[Form], document: type[Document]) -> Form | Document:
+    """The body of a route that takes a form or JSON, by its Content-Type; such a route has no `data`, and says so in its own operation."""
+    if _media_type(request) == RequestEncodingType.MULTI_PART:
+        await _read_form(request)
+        return form.model_validate(dict(await request.form()))
+    await _read_json(request, optional=False)
+    return document.model_validate(await request.json())
 
 
 def _refuse_nul(request: Request[Any, Any, Any]) -> None:

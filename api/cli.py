@@ -87,6 +87,7 @@ def serve() -> None:
         log_config=None,
         access_log=False,
         server_header=False,
+        proxy_headers=False,  # the app itself knows which proxies to believe
         timeout_graceful_shutdown=math.ceil(settings.shutdown_grace_s),
     )
     server = Server(config)
@@ -135,6 +136,17 @@ def check() -> None:
         typer.echo(NOT_CURRENT)
         raise typer.Exit(REFUSED)
     typer.echo("The database is at the newest revision")
+
+
+@db.command("recount")
+def recount_sizes() -> None:
+    """Compare the sizes of files that the database says, which storage limits are counted from, with the files, and put them right."""
+    from api.limits.recount import recount
+    from store.objects import Objects
+
+    settings = _start()
+    looked_at, corrected = _with_database(settings, lambda database: recount(database, Objects.in_folder(settings.objects_dir)))
+    typer.echo(f"Looked at {looked_at} files or groups of files; put {corrected} sizes right")
 
 
 @admin.command("create")

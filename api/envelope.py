@@ -31,6 +31,7 @@ class Meta(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
 
     pagination: Pagination | None = None
     filters: dict[str, Any] | None = None
+    capabilities: dict[str, Any] | None = None
 
 
 class Envelope(msgspec.Struct, Generic[T], frozen=True, kw_only=True, omit_defaults=True):

@@ -160,6 +160,12 @@ class RateLimitedError(ApiError):
     default_code = "RATE_LIMITED"
 
 
+class QuotaExceededError(RateLimitedError):
+    """What somebody may make in a day or have stored is used up; `details` says which quota and, where time helps, when it is whole."""
+
+    default_code = "QUOTA_EXCEEDED"
+
+
 class UnavailableError(ApiError):
     """Something that the answer needs is not there now."""
 

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import Annotated, Any
 
-from pydantic import AfterValidator, Field, StringConstraints
+from litestar.datastructures import UploadFile
+from pydantic import AfterValidator, Field, StringConstraints, WithJsonSchema
 
 
 def _language(value: str) -> str:
@@ -25,4 +26,10 @@ ReferenceText = Annotated[
     StringConstraints(strip_whitespace=True, min_length=1, max_length=2000),
     Field(description="exactly what is spoken in the recording", examples=["Some call me nature, others call me mother nature."]),
 ]
+Style = Annotated[
+    str,
+    StringConstraints(strip_whitespace=True, to_lower=True, min_length=1, max_length=50, pattern=r"^\w[\w -]*$"),
+    Field(description="`neutral`, `happy`, `sad`, `excited`, or words of your own, of letters, digits, `_` and `-`", examples=["happy"]),
+]
 JsonObject = dict[str, Any]
+Upload = Annotated[UploadFile, WithJsonSchema({"type": "string", "format": "binary"})]

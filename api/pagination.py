@@ -18,10 +18,12 @@ MAX_OFFSET = 1_000_000_000
 MAX_PAGE = MAX_OFFSET // MAX_LIMIT
 
 Limit = Annotated[int | None, Parameter(ge=1, le=MAX_LIMIT, description=f"how many to answer; {DEFAULT_LIMIT} unless given")]
-Offset = Annotated[int | None, Parameter(ge=0, le=MAX_OFFSET, description="how many to pass over")]
+Offset = Annotated[int | None, Parameter(ge=0, le=MAX_OFFSET, schema_extra={"minimum": 0}, description="how many to pass over")]
 Page = Annotated[int | None, Parameter(ge=1, le=MAX_PAGE, description="instead of `offset`: the page, from 1")]
 PageSize = Annotated[int | None, Parameter(ge=1, le=MAX_LIMIT, description=f"instead of `limit`; {DEFAULT_LIMIT} unless given")]
-SortOrder = Annotated[str | None, Parameter(description="`asc` or `desc`; the newest, or largest, first unless given")]
+SortOrder = Annotated[
+    str | None, Parameter(schema_extra={"enum": ["asc", "desc"]}, description="`asc` or `desc`; the newest, or largest, first unless given")
+]
 
 AskedWindow = NamedDependency[Window]
 """How a route asks for its window: with ``dependencies={"window": paging(...)}``."""
@@ -81,7 +83,10 @@ def paging(sortable: Collection[str], default_sort: str = "created_at") -> Provi
     Args:
         sortable: the column names that `sort_by` may name; `default_sort` is one of them.
     """
-    sort_keys = Annotated[str | None, Parameter(description=f"one of {', '.join(sorted(sortable))}; {default_sort} unless given")]
+    names = {"enum": sorted(sortable)}
+    sort_keys = Annotated[
+        str | None, Parameter(schema_extra=names, description=f"one of {', '.join(sorted(sortable))}; {default_sort} unless given")
+    ]
 
     def provide(
         limit: Limit = None,

@@ -1,4 +1,4 @@
-"""What surrounds every request: its id, its one line in the access log, its place in the metrics."""
+"""What surrounds every request: its id, what is left of its limit, its one line in the access log, its place in the metrics."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from structlog.contextvars import bound_contextvars
 
 from api.errors import InternalError
 from api.health.metrics import Metrics
+from api.limits.admission import limit_headers
 from api.request_ids import HEADER, request_id_of
 
 log = structlog.get_logger("api.access")
@@ -39,7 +40,8 @@ class RequestEnvelope:
             nonlocal status
             if message["type"] == "http.response.start":
                 status = message["status"]
-                message["headers"] = [*message.get("headers", ()), (HEADER.lower().encode(), request_id.encode())]
+                named = (HEADER.lower().encode(), request_id.encode())
+                message["headers"] = [*message.get("headers", ()), named, *limit_headers(scope)]
             await send(message)
 
         with bound_contextvars(request_id=request_id), self.metrics.in_progress.track_inprogress():

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 import time
 import uuid
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
 import structlog
@@ -96,8 +96,8 @@ class RequestMiddleware:
         return None
 
 
-def pages(models: Callable[[], Any]) -> Starlette:
-    """``GET /models``; ``models`` returns its answer, or None while the service starts."""
+def pages(models: Callable[[], Any], further: Sequence[Route] = ()) -> Starlette:
+    """``GET /models`` and further routes; ``models`` returns its answer, or None while the service starts."""
 
     def answer(_: Request) -> Response:
         found = models()
@@ -105,4 +105,4 @@ def pages(models: Callable[[], Any]) -> Starlette:
             return JSONResponse({"error": "The service is starting."}, status_code=503, headers={"Retry-After": "5"})
         return Response(found.model_dump_json(), media_type="application/json")
 
-    return Starlette(routes=[Route("/models", answer, methods=["GET"])])
+    return Starlette(routes=[Route("/models", answer, methods=["GET"]), *further])

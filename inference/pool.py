@@ -13,6 +13,10 @@ import torch
 from inference.errors import ModelUnavailableError
 from inference.loading import LoadedModel, fetch_model, load_model
 from inference.registry import Registry
+from inference.tuned import PREFIX
+
+MAX_TUNED = 4
+"""Fine-tuned voices in memory at once; the least recently used one goes."""
 
 log = structlog.get_logger()
 
@@ -90,6 +94,7 @@ class ModelPool:
                 raise
             self._loaded[name] = model
             self._keep_within_memory()
+            self._keep_few_tuned()
             log.info("model_loaded", model=name, device=self.device, seconds=round(time.monotonic() - started, 3))
             return model
 
@@ -109,6 +114,18 @@ class ModelPool:
                 return
             if name != self.registry.default:
                 self._unload(name, "memory")
+
+    def _keep_few_tuned(self) -> None:
+        """Of models without number, each one person's."""
+        tuned = [name for name in self._loaded if name.startswith(PREFIX)]
+        for name in tuned[: max(0, len(tuned) - MAX_TUNED)]:
+            self._unload(name, "tuned")
+
+    def unload(self, name: str) -> None:
+        """Unload a model whose files have gone; nothing where it is not loaded."""
+        with self._lock:
+            if name in self._loaded:
+                self._unload(name, "removed")
 
     def _unload(self, name: str, reason: str) -> None:
         # A batch that still runs with it keeps it alive until it ends.

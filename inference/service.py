@@ -18,6 +18,9 @@ import structlog
 from inference import http, logs, serve, threads, warmup
 from inference.admission import Admission
 from inference.errors import ModelUnavailableError
+from inference.tuned import model_name
+from inference.tuning import Tunings
+from inference.tuning_http import TuningPages
 from inference.wire import (
     AlignRequest,
     AlignResult,
@@ -84,6 +87,7 @@ class Inference:
     async def stop(self) -> None:
         self._ready = False
         _serving.clear()
+        await asyncio.to_thread(_tunings.stop)
         for task in (self._starting, self._unloading):
             if task is not None:
                 task.cancel()
@@ -189,6 +193,18 @@ def _models() -> object:
     return built.models() if built is not None else None
 
 
+def _trainable() -> Any:
+    built = _serving[0]._synthesizer if _serving and _serving[0]._ready else None
+    return (built.registry, built.device) if built is not None else None
+
+
+def _forget(training_id: str) -> None:
+    built = _serving[0]._synthesizer if _serving else None
+    if built is not None:
+        built.pool.unload(model_name(training_id))
+
+
+_tunings = Tunings(settings.models_dir, steps=settings.training_steps, max_steps=settings.training_max_steps, forget=_forget)
 _service: Any = Inference  # the decorator returns a bentoml.Service, which its annotations do not say
-_service.mount_asgi_app(http.pages(_models))
+_service.mount_asgi_app(http.pages(_models, TuningPages(_tunings, _trainable).routes()))
 _service.add_asgi_middleware(http.RequestMiddleware, admission=Admission(settings.max_in_flight))

@@ -44,13 +44,13 @@ class Person:
         return body["data"]
 
     def until_ready(self, path: str) -> Any:
-        for _ in range(600):
+        for _ in range(120):
             data = self.call("GET", path)
             if data["status"] == "ready":
                 return data
             if data["status"] == "failed":
                 raise DemoError(f"{path} failed: {data['error_message']}")
-            time.sleep(0.2)
+            time.sleep(1)  # more often would soon be more than an account may ask in a minute
         raise DemoError(f"{path} was not ready in time")
 
 

@@ -46,6 +46,14 @@ class Objects:
         await obstore.put_async(self._store, key, source)
         return await self.stat(key)
 
+    async def copy(self, source: str, key: str) -> ObjectStat:
+        """Store what `source` holds under `key` too; neither then depends on the other. Raises ObjectNotFoundError."""
+        try:
+            await obstore.copy_async(self._store, source, key)
+        except (NotFoundError, FileNotFoundError) as missing:
+            raise ObjectNotFoundError(source) from missing
+        return await self.stat(key)
+
     async def get(self, key: str) -> bytes:
         try:
             result = await obstore.get_async(self._store, key)

@@ -1,6 +1,6 @@
 """Voice embeddings and the search for similar voices, in Chroma.
 
-The index is a copy: the embedding itself is kept in SQL with its sample.
+The index is a copy: the embedding itself is kept in SQL with its sample or clone.
 """
 
 from __future__ import annotations
@@ -10,13 +10,15 @@ import fcntl
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, Any
+from typing import IO, Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
 EMBEDDING_SIZE = 256
 COLLECTION = "voice-samples"
+
+Kind = Literal["sample", "clone"]
 
 
 class FolderInUseError(Exception):
@@ -61,14 +63,19 @@ class Vectors:
         if self._lock is not None:
             self._lock.close()
 
-    async def put(self, id_: str, owner_id: str, embedding: NDArray[np.float32]) -> None:
-        await asyncio.to_thread(self._collection.upsert, ids=[id_], embeddings=[embedding.tolist()], metadatas=[{"owner_id": owner_id}])
+    async def put(self, id_: str, owner_id: str, embedding: NDArray[np.float32], kind: Kind = "sample") -> None:
+        """Keep the voice of a sample, or of a clone's reference."""
+        about = {"owner_id": owner_id, "kind": kind}
+        await asyncio.to_thread(self._collection.upsert, ids=[id_], embeddings=[embedding.tolist()], metadatas=[about])
 
-    async def similar(self, owner_id: str, embedding: NDArray[np.float32], limit: int) -> list[Neighbour]:
-        """The nearest voices of this person, nearest first."""
-        found = await asyncio.to_thread(
-            self._collection.query, query_embeddings=[embedding.tolist()], n_results=limit, where={"owner_id": owner_id}
-        )
+    async def similar(self, owner_id: str, embedding: NDArray[np.float32], limit: int, kind: Kind | None = None) -> list[Neighbour]:
+        """The nearest voices of this person, of both kinds or of one, nearest first."""
+        where: dict[str, Any] = {"owner_id": owner_id}
+        if kind is not None:
+            # An entry of before clones were kept has no kind, and is a sample's.
+            is_it: dict[str, Any] = {"kind": "clone"} if kind == "clone" else {"kind": {"$ne": "clone"}}
+            where = {"$and": [where, is_it]}
+        found = await asyncio.to_thread(self._collection.query, query_embeddings=[embedding.tolist()], n_results=limit, where=where)
         return [Neighbour(id_, 1.0 - distance) for id_, distance in zip(found["ids"][0], found["distances"][0], strict=True)]
 
     async def delete(self, ids: Sequence[str]) -> None:

@@ -5,10 +5,10 @@ from __future__ import annotations
 import asyncio
 import base64
 import random
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import httpx
 import msgspec
@@ -67,6 +67,29 @@ class SpeechPlan(msgspec.Struct, frozen=True):
     speech: bool
     chunks: list[PlannedChunk]
     unsupported_characters: list[UnsupportedCharacter] = []
+    revision: str = ""
+
+
+class TextSpan(msgspec.Struct, frozen=True):
+    """Which part of the text, in characters, is said in which part of the sound, in seconds."""
+
+    start: int
+    end: int
+    start_s: float
+    end_s: float
+
+
+class AlignedWord(TextSpan, frozen=True):
+    """`score` is how likely the word is said there, 0 to 1; None for an estimate."""
+
+    score: float | None
+
+
+class Alignment(msgspec.Struct, frozen=True):
+    """`ctc` where a network has found all words, else `estimated`."""
+
+    method: Literal["ctc", "estimated"]
+    words: list[AlignedWord]
 
 
 class _Failure(msgspec.Struct, frozen=True):
@@ -213,6 +236,20 @@ class InferenceClient:
                 return None
             raise
 
+    async def align(
+        self, samples: NDArray[np.float32], text: str, *, language: str, chunks: Sequence[TextSpan], request_id: str | None = None
+    ) -> Alignment:
+        """When each word of `text` is said in 24 kHz mono sound of at most ten minutes. Raises JobFailedError where nothing is spoken."""
+        asked = {
+            "audio": base64.b64encode(float_to_pcm16(samples)).decode(),
+            "text": text,
+            "language": language,
+            "chunks": [msgspec.structs.asdict(chunk) for chunk in chunks],
+        }
+        answer = await self._post("/align", asked, request_id)
+        with _understood():
+            return msgspec.convert(_value(msgspec.json.decode(answer)), Alignment)
+
     async def models(self) -> dict[str, Any]:
         """What `GET /models` says. Raises InferenceUnavailableError."""
         try:
@@ -229,15 +266,24 @@ class InferenceClient:
         except httpx.HTTPError:
             return False
 
+    async def ask(self, method: str, path: str, body: Mapping[str, Any] | None = None, *, request_id: str | None = None) -> Any:
+        """The value that an endpoint answers whose form the caller knows. It must not matter whether it is asked once or twice."""
+        answer = await self._send(method, path, body, request_id)
+        with _understood():
+            return _value(msgspec.json.decode(answer))
+
     async def _post(self, path: str, body: Mapping[str, Any], request_id: str | None) -> bytes:
-        headers = {"Content-Type": "application/json"}
+        return await self._send("POST", path, body, request_id)
+
+    async def _send(self, method: str, path: str, body: Mapping[str, Any] | None, request_id: str | None) -> bytes:
+        headers = {"Content-Type": "application/json"} if body is not None else {}
         if request_id:
             headers["X-Request-ID"] = request_id
-        content = msgspec.json.encode(body)
+        content = msgspec.json.encode(body) if body is not None else None
         for attempt in range(RETRIES + 1):
             wait = min(8.0, 0.25 * 2**attempt) * random.uniform(0.5, 1.5)  # noqa: S311 - jitter, not a secret
             try:
-                answer = await self._http.post(path, content=content, headers=headers)
+                answer = await self._http.request(method, path, content=content, headers=headers)
             except httpx.ReadTimeout as slow:
                 # Counted as an attempt: what the service cannot do in its time would otherwise be asked of it for ever.
                 raise AttemptFailedError("INFERENCE_TIMEOUT", "The speech service did not answer in time") from slow

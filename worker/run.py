@@ -11,10 +11,12 @@ import structlog
 from sqlalchemy.exc import SQLAlchemyError
 
 from store.models import Job
-from store.models.job import COMPLETED, FAILED, PENDING
+from store.models.job import CLONE_BUILD, COMPLETED, FAILED, PENDING, SYNTHESIS
+from store.repositories.limits import UsageRepository
 from store.repositories.queue import JobQueue, Lease
 from store.stores import Stores
 from worker.errors import AttemptFailedError, JobFailedError, LeaseLostError, NotYetError
+from worker.events import announce
 from worker.handlers.base import Handler, Outcome, Report
 
 Notify = Callable[[str], None]
@@ -22,6 +24,9 @@ Notify = Callable[[str], None]
 
 Work = Callable[[Job, Report], Awaitable[Outcome]]
 
+# What may take its owner beyond their storage only to be refused. The prepared form of a recording that was accepted never is.
+BOUNDED_KINDS = (SYNTHESIS, CLONE_BUILD)
+QUOTA_EXCEEDED = "QUOTA_EXCEEDED"
 RETRY_S = 5.0
 BEATS_A_LEASE = 3
 
@@ -31,12 +36,23 @@ log = structlog.get_logger(__name__)
 class JobRunner:
     """Runs claimed jobs: keeps the lease alive, stops when it is lost, writes every end fenced."""
 
-    def __init__(self, stores: Stores, handlers: Mapping[str, Handler], *, lease_s: float, max_attempts: int, notify: Notify) -> None:
+    def __init__(
+        self,
+        stores: Stores,
+        handlers: Mapping[str, Handler],
+        *,
+        lease_s: float,
+        max_attempts: int,
+        notify: Notify,
+        storage_bytes: int = 2**60,
+    ) -> None:
+        """`storage_bytes`: how much one user may have stored, unless their account says otherwise."""
         self.stores = stores
         self.handlers = handlers
         self.lease_s = lease_s
         self.max_attempts = max_attempts
         self.notify = notify
+        self.storage_bytes = storage_bytes
 
     def new_owner(self) -> str:
         """A name for one claim, never used again, so that two claims of one process cannot be taken for each other."""
@@ -83,20 +99,27 @@ class JobRunner:
             log.exception("job broke")
             return await self._try_again(job, lease, "INTERNAL_ERROR", "Something went wrong inside; it has been logged")
         try:
-            await self._complete(lease, outcome)
+            await self._complete(job, lease, outcome)
         except LeaseLostError:
             # Its owner has cancelled or deleted it: the sound must not wait for the sweeper.
             await self.stores.objects.delete(*outcome.stored)
             raise
+        except JobFailedError as failure:
+            await self.stores.objects.delete(*outcome.stored)
+            return await self._fail(job, lease, failure.code, failure.message)
         await self.stores.objects.delete(*outcome.obsolete)
         return COMPLETED
 
-    async def _complete(self, lease: Lease, outcome: Outcome) -> None:
+    async def _complete(self, job: Job, lease: Lease, outcome: Outcome) -> None:
         async with self.stores.database.write() as session:
             queue = JobQueue(session)
             if not await queue.complete(lease, **outcome.columns):
                 raise LeaseLostError
             await outcome.also(session)
+            # With what was just written, which is undone when it does not fit.
+            if job.kind in BOUNDED_KINDS and await UsageRepository(session).overfull(job.user_id, self.storage_bytes):
+                raise JobFailedError(QUOTA_EXCEEDED, "Your storage is full; delete recordings, clones or jobs and try again")
+            await announce(session, await session.get_one(Job, lease.job_id))
             if outcome.wakes:
                 await queue.wake(outcome.wakes)
 
@@ -152,6 +175,7 @@ class JobRunner:
             if not await JobQueue(session).fail(lease, code, message):
                 raise LeaseLostError
             await self.handlers[job.kind].on_failure(session, job, code, message)
+            await announce(session, await session.get_one(Job, lease.job_id))
             await JobQueue(session).wake([job.subject_id] if job.subject_id else [])
         return FAILED
 

@@ -4,27 +4,34 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Awaitable, Callable
 from contextlib import aclosing
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
-from audio.effects import Gain
+from audio.effects import Gain, RunningLoudness
 from audio.join import Joiner
 from audio.pitch import pitch_shift
 from audio.resample import Resampler
 from worker.inference import SAMPLE_RATE, InferenceClient, Reference, Sampling, SpeechPlan
 
+Tap = Callable[[NDArray[np.float32]], Awaitable[None]]
+"""Is given each block of finished sound as soon as there is one."""
+
 
 @dataclass(frozen=True, slots=True)
 class Manner:
-    """How the finished sound is to be: rate in Hz, pitch as a factor (1 unchanged), volume as a factor of amplitude."""
+    """How the finished sound is to be: rate in Hz, pitch as a factor (1 unchanged), volume as a factor of amplitude.
+
+    With a loudness in LUFS, all sound is brought to that, and the volume comes on top.
+    """
 
     sample_rate: int
     pitch: float = 1.0
     volume: float = 1.0
+    loudness_lufs: float | None = None
 
 
 async def chunks_in_order(
@@ -60,13 +67,16 @@ async def chunks_in_order(
 
 
 class Finisher:
-    """Chunks to finished sound: pitched, cross-faded, resampled and levelled, as they come."""
+    """Chunks to finished sound: pitched, cross-faded, resampled and levelled, as they come.
+
+    A manner with a loudness leaves the level to others: :class:`audio.level.LevelledEncoder` for the file, `Heard` for a listener.
+    """
 
     def __init__(self, manner: Manner) -> None:
         self._pitch = manner.pitch
         self._joiner = Joiner(SAMPLE_RATE)
         self._resampler = Resampler(SAMPLE_RATE, manner.sample_rate)
-        self._gain = Gain(manner.sample_rate, manner.volume)
+        self._gain = Gain(manner.sample_rate, manner.volume) if manner.loudness_lufs is None else None
 
     @property
     def spans_s(self) -> list[tuple[float, float]]:
@@ -81,8 +91,31 @@ class Finisher:
         yield await asyncio.to_thread(self._flush)
 
     def _push(self, chunk: NDArray[np.float32]) -> NDArray[np.float32]:
-        return self._gain.process(self._resampler.process(self._joiner.push(pitch_shift(chunk, SAMPLE_RATE, self._pitch))))
+        return self._levelled(self._resampler.process(self._joiner.push(pitch_shift(chunk, SAMPLE_RATE, self._pitch))))
 
     def _flush(self) -> NDArray[np.float32]:
-        tail = self._gain.process(self._resampler.process(self._joiner.flush()))
-        return np.concatenate([tail, self._gain.process(self._resampler.flush()), self._gain.flush()])
+        tail = [self._levelled(self._resampler.process(self._joiner.flush())), self._levelled(self._resampler.flush())]
+        if self._gain is not None:
+            tail.append(self._gain.flush())
+        return np.concatenate(tail)
+
+    def _levelled(self, block: NDArray[np.float32]) -> NDArray[np.float32]:
+        return block if self._gain is None else self._gain.process(block)
+
+
+class Heard:
+    """The blocks of a `Finisher` as somebody hears them while they are made, at a loudness that is not known to the end."""
+
+    def __init__(self, tap: Tap | None, manner: Manner) -> None:
+        self._tap = tap
+        self._level: RunningLoudness | None = None
+        if manner.loudness_lufs is not None:
+            self._level = RunningLoudness(manner.sample_rate, manner.loudness_lufs, manner.volume)
+
+    async def block(self, block: NDArray[np.float32]) -> None:
+        if self._tap is not None:
+            await self._tap(block if self._level is None else await asyncio.to_thread(self._level.process, block))
+
+    async def end(self) -> None:
+        if self._tap is not None and self._level is not None:
+            await self._tap(self._level.flush())

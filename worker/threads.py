@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from audio.encode import Encoder
+from audio.level import LevelledEncoder
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -38,7 +39,7 @@ async def in_thread(work: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> 
 class EncoderInThread:
     """An encoder whose blocks are written in a thread."""
 
-    def __init__(self, encoder: Encoder) -> None:
+    def __init__(self, encoder: Encoder | LevelledEncoder) -> None:
         self._encoder = encoder
 
     async def write(self, block: NDArray[np.float32]) -> None:
@@ -46,7 +47,7 @@ class EncoderInThread:
 
 
 @asynccontextmanager
-async def encoding(encoder: Encoder) -> AsyncIterator[EncoderInThread]:
+async def encoding(encoder: Encoder | LevelledEncoder) -> AsyncIterator[EncoderInThread]:
     """Open, write and close the encoder in threads: closing waits for the disk."""
     try:
         await in_thread(encoder.__enter__)

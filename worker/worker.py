@@ -11,19 +11,32 @@ from store.repositories.queue import JobQueue
 from worker.run import JobRunner, settle
 from worker.sweeper import Sweeper
 
-SYNTHESIS_KINDS = ("synthesis",)
-VOICE_KINDS = ("sample_processing", "clone_build")
+SYNTHESIS_KINDS = ("synthesis", "preview")
+VOICE_KINDS = ("sample_processing", "clone_build", "clone_quality", "training_removal")
+TRAINING_KINDS = ("training",)
+WEBHOOK_KINDS = ("webhook_delivery",)
 
 log = structlog.get_logger(__name__)
 
 
 class Worker:
-    """`slots` jobs of speech at once, and one of the work on voices, so that neither waits for the other."""
+    """`slots` jobs of speech at once, one of the work on voices, a few webhooks and one training, so that none of them waits for the others."""
 
-    def __init__(self, runner: JobRunner, sweeper: Sweeper, *, slots: int, poll_s: float, sweep_s: float, orphan_sweep_s: float) -> None:
+    def __init__(
+        self,
+        runner: JobRunner,
+        sweeper: Sweeper,
+        *,
+        slots: int,
+        poll_s: float,
+        sweep_s: float,
+        orphan_sweep_s: float,
+        webhook_slots: int = 1,
+    ) -> None:
         self.runner = runner
         self.sweeper = sweeper
         self.slots = slots
+        self.webhook_slots = webhook_slots
         self.poll_s = poll_s
         self.sweep_s = sweep_s
         self.orphan_sweep_s = orphan_sweep_s
@@ -37,12 +50,14 @@ class Worker:
             bell.set()
 
     def start(self) -> None:
-        lanes: list[Collection[str]] = [SYNTHESIS_KINDS] * self.slots + [VOICE_KINDS]
+        lanes: list[Collection[str]] = [SYNTHESIS_KINDS] * self.slots + [VOICE_KINDS] + [WEBHOOK_KINDS] * self.webhook_slots
+        lanes.append(TRAINING_KINDS)
         # A bell each: with one for all, a slot could silence it while another was between its look and its wait.
         self._bells = [asyncio.Event() for _ in lanes]
         self._tasks = [asyncio.create_task(self._slot(kinds, bell)) for kinds, bell in zip(lanes, self._bells, strict=True)]
         self._tasks.append(asyncio.create_task(self._every(self.sweep_s, self._recover)))
         self._tasks.append(asyncio.create_task(self._every(self.orphan_sweep_s, self.sweeper.remove_orphans)))
+        self._tasks.append(asyncio.create_task(self._every(self.orphan_sweep_s, self.sweeper.prune_deliveries)))
         log.info("worker started", slots=len(lanes))
 
     async def stop(self, grace_s: float) -> None:
@@ -58,7 +73,7 @@ class Worker:
 
     @property
     def alive(self) -> bool:
-        """Whether every slot and both sweeps still run."""
+        """Whether every slot and all sweeps still run."""
         return bool(self._tasks) and not any(task.done() for task in self._tasks)
 
     async def _slot(self, kinds: Collection[str], bell: asyncio.Event) -> None:

@@ -96,7 +96,8 @@ class ApiKeyService:
         if row.last_used_at is None or row.last_used_at <= now - USE_NOTED_EVERY:
             async with self._database.write() as session:
                 await ApiKeyRepository(session).used(row.id, now, USE_NOTED_EVERY)
-        return Principal(user_id=user.id, role=user.role, session_id=None, scopes=frozenset(_known(row.scopes)))
+        scopes = frozenset(_known(row.scopes))
+        return Principal(user.id, user.role, session_id=None, scopes=scopes, requests_per_minute=user.limit_requests_per_minute)
 
 
 def _known(scopes: Sequence[str]) -> list[Scope]:

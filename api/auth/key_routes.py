@@ -14,7 +14,7 @@ from api.errors import documented
 from api.pagination import AskedWindow, pagination, paging
 
 
-@post("/", responses=documented(401, 403, 413, 415))
+@post("/", responses=documented(401, 403, 413, 415), summary="Make an API key")
 async def create_api_key(
     data: JSONBody[ApiKeyRequest], principal: NamedDependency[Principal], api_keys: NamedDependency[ApiKeyService]
 ) -> Envelope[NewApiKeyView]:
@@ -23,7 +23,12 @@ async def create_api_key(
     return ok(NewApiKeyView.made(row, key), "API key made; keep it, it is not shown again")
 
 
-@get("/", responses=documented(401, 403), dependencies={"window": paging(["created_at", "last_used_at", "name"])})
+@get(
+    "/",
+    responses=documented(401, 403),
+    dependencies={"window": paging(["created_at", "last_used_at", "name"])},
+    summary="List your API keys",
+)
 async def list_api_keys(
     principal: NamedDependency[Principal], api_keys: NamedDependency[ApiKeyService], window: AskedWindow
 ) -> Envelope[list[ApiKeyView]]:
@@ -32,7 +37,7 @@ async def list_api_keys(
     return ok([ApiKeyView.of(row) for row in rows], "API keys", Meta(pagination=pagination(window, total)))
 
 
-@delete("/{key_id:str}", status_code=200, responses=documented(401, 403, 404))
+@delete("/{key_id:str}", status_code=200, responses=documented(401, 403, 404), summary="Revoke an API key")
 async def revoke_api_key(
     key_id: FromPath[str], principal: NamedDependency[Principal], api_keys: NamedDependency[ApiKeyService]
 ) -> Envelope[RevokedData]:

@@ -12,7 +12,8 @@ from api.auth.api_keys import PREFIX, ApiKeyService
 from api.auth.guards import check_credential
 from api.auth.principal import Principal
 from api.auth.service import AuthService
-from api.errors import UnauthorizedError
+from api.errors import ApiError, UnauthorizedError
+from api.limits.admission import admit
 
 API_KEY_HEADER = "x-api-key"
 
@@ -37,15 +38,22 @@ class Authentication(ASGIMiddleware):
     """Puts a :class:`~api.auth.principal.Principal` on the request. No method is let through, HEAD and OPTIONS neither.
 
     An access token, a service token or an API key comes as ``Authorization: Bearer``, an API key also as ``X-API-Key``; where both
-    headers are there, the first counts. What a credential may be used for is looked at here too, for all routes.
+    headers are there, the first counts. What a credential may be used for is looked at here too, for all routes, and whether whoever
+    asks may still make requests.
     """
 
     scopes = (ScopeType.HTTP, ScopeType.WEBSOCKET)
     exclude_opt_key = "exclude_from_auth"
 
     async def handle(self, scope: Scope, receive: Receive, send: Send, next_app: ASGIApp) -> None:
-        principal = await _authenticate(scope)
+        try:
+            principal = await _authenticate(scope)
+        except ApiError:
+            # Whoever tries credentials out is limited like everybody who has none.
+            await admit(scope)
+            raise
         scope["user"] = principal
+        await admit(scope)
         check_credential(principal, scope["method"] if scope["type"] == ScopeType.HTTP else "GET", scope["route_handler"].opt)
         with bound_contextvars(user_id=principal.user_id):
             await next_app(scope, receive, send)

@@ -20,13 +20,15 @@ class Principal:
     """Who asks, and what with.
 
     `session_id` is the family of refresh tokens that the login began; None for API keys and service tokens. `scopes` is what the
-    credential may be used for: ``read`` for GET, HEAD and OPTIONS, ``write`` for every other method.
+    credential may be used for: ``read`` for GET, HEAD and OPTIONS, ``write`` for every other method. `requests_per_minute` is what an
+    admin set for this account; None for what the settings say.
     """
 
     user_id: str
     role: str
     session_id: str | None
     scopes: frozenset[Scope] = ALL_SCOPES
+    requests_per_minute: int | None = None
 
 
 def principal_of(request: Request[Any, Any, Any]) -> Principal:

@@ -33,20 +33,20 @@ from api.errors import UnauthorizedError, documented
 from api.openapi import PUBLIC_OPT, PUBLIC_SECURITY, SESSION_SECURITY
 
 
-@post("/register", responses=documented(409, 413, 415))
+@post("/register", responses=documented(409, 413, 415), summary="Make an account")
 async def register(data: JSONBody[RegisterRequest], auth: NamedDependency[AuthService]) -> Envelope[UserData]:
     """Make an account."""
     user = await auth.register(data.email, data.password, data.first_name, data.last_name)
     return ok(UserData(user=UserView.of(user)), "Account created")
 
 
-@post("/login", status_code=200, responses=documented(401, 403, 413, 415))
+@post("/login", status_code=200, responses=documented(401, 403, 413, 415), summary="Sign in")
 async def login(request: Request[Any, Any, Any], data: JSONBody[LoginRequest], auth: NamedDependency[AuthService]) -> Envelope[SessionData]:
     """Begin a session: an access token and a refresh token. Too many wrong passwords are answered with 429 for a while."""
     return ok(_view(await auth.login(data.email, data.password, _address(request))), "Signed in")
 
 
-@post("/refresh", status_code=200, responses=documented(401, 403, 413, 415))
+@post("/refresh", status_code=200, responses=documented(401, 403, 413, 415), summary="Renew a session")
 async def refresh(
     request: Request[Any, Any, Any], auth: NamedDependency[AuthService], data: JSONBody[RefreshRequest | None] = None
 ) -> Envelope[SessionData]:
@@ -57,21 +57,21 @@ async def refresh(
     return ok(_view(await auth.refresh(token)), "Session renewed")
 
 
-@post("/logout", status_code=200, responses=documented(401, 403))
+@post("/logout", status_code=200, responses=documented(401, 403), summary="Sign out")
 async def logout(principal: NamedDependency[Principal], auth: NamedDependency[AuthService]) -> Envelope[LogoutData]:
     """End this session: its access and refresh tokens are no longer taken."""
     await auth.logout(principal)
     return ok(LogoutData(logged_out=True), "Signed out")
 
 
-@post("/logout-all", status_code=200, responses=documented(401, 403))
+@post("/logout-all", status_code=200, responses=documented(401, 403), summary="Sign out everywhere")
 async def logout_all(principal: NamedDependency[Principal], auth: NamedDependency[AuthService]) -> Envelope[LogoutData]:
     """End all sessions of the account, this one too. API keys go on until they are revoked."""
     await auth.logout_everywhere(principal)
     return ok(LogoutData(logged_out=True), "Signed out everywhere")
 
 
-@post("/forgot-password", status_code=200, responses=documented(413, 415))
+@post("/forgot-password", status_code=200, responses=documented(413, 415), summary="Ask for a mail that lets you set a new password")
 async def forgot_password(
     request: Request[Any, Any, Any], data: JSONBody[ForgotPasswordRequest], accounts: NamedDependency[AccountService]
 ) -> Envelope[AcceptedData]:
@@ -80,7 +80,7 @@ async def forgot_password(
     return ok(AcceptedData(accepted=True), "If there is an account with this address, a mail is on its way to it")
 
 
-@post("/reset-password", status_code=200, responses=documented(403, 413, 415))
+@post("/reset-password", status_code=200, responses=documented(403, 413, 415), summary="Set a new password")
 async def reset_password(
     request: Request[Any, Any, Any], data: JSONBody[ResetPasswordRequest], accounts: NamedDependency[AccountService]
 ) -> Envelope[ResetData]:
@@ -89,13 +89,19 @@ async def reset_password(
     return ok(ResetData(password_reset=True), "The new password is set; sign in with it")
 
 
-@get("/profile", responses=documented(401, 403))
+@get("/profile", responses=documented(401, 403), summary="Your profile")
 async def profile(principal: NamedDependency[Principal], auth: NamedDependency[AuthService]) -> Envelope[UserData]:
     """Who is signed in."""
     return ok(UserData(user=UserView.of(await auth.profile(principal.user_id))), "Profile")
 
 
-@put("/profile", opt={SESSION_ONLY: True}, security=SESSION_SECURITY, responses=documented(401, 403, 409, 413, 415))
+@put(
+    "/profile",
+    opt={SESSION_ONLY: True},
+    security=SESSION_SECURITY,
+    responses=documented(401, 403, 409, 413, 415),
+    summary="Replace your profile",
+)
 async def replace_profile(
     request: Request[Any, Any, Any],
     data: JSONBody[ReplaceProfileRequest],
@@ -107,7 +113,13 @@ async def replace_profile(
     return ok(UserData(user=UserView.of(user)), "Profile replaced")
 
 
-@patch("/profile", opt={SESSION_ONLY: True}, security=SESSION_SECURITY, responses=documented(401, 403, 409, 413, 415))
+@patch(
+    "/profile",
+    opt={SESSION_ONLY: True},
+    security=SESSION_SECURITY,
+    responses=documented(401, 403, 409, 413, 415),
+    summary="Change your profile",
+)
 async def change_profile(
     request: Request[Any, Any, Any],
     data: JSONBody[ChangeProfileRequest],

@@ -8,10 +8,11 @@ from typing import Annotated, Any, ClassVar, Literal
 import msgspec
 from email_validator import EmailNotValidError, validate_email
 from pydantic import AfterValidator, AwareDatetime, BeforeValidator, Field, StringConstraints
+from pydantic.json_schema import SkipJsonSchema
 from pydantic_core import PydanticCustomError
 
 from api.auth.account import Changes
-from api.auth.passwords import shortcomings
+from api.auth.passwords import MAX_LENGTH, MIN_LENGTH, SYMBOLS, shortcomings
 from api.auth.principal import READ, WRITE, Scope
 from api.body import RequestModel
 from store.clock import utcnow
@@ -49,7 +50,12 @@ def _strong(value: str) -> str:
 
 # Litestar repeats what `Field` itself is told as often as the type is used.
 _EMAIL_SCHEMA: dict[str, Any] = {"format": "email", "examples": ["ada@example.com"]}
-_PASSWORD_SCHEMA: dict[str, Any] = {"examples": ["Correct-Horse-7!"]}
+_PASSWORD_SCHEMA: dict[str, Any] = {
+    "minLength": MIN_LENGTH,
+    "maxLength": MAX_LENGTH,
+    "description": "with a small letter, a capital, a digit and one of " + SYMBOLS,
+    "examples": ["Correct-Horse-7!"],
+}
 
 Filled = Annotated[str, BeforeValidator(_filled)]
 Email = Annotated[Filled, AfterValidator(normalized_email), Field(json_schema_extra=_EMAIL_SCHEMA)]
@@ -112,10 +118,10 @@ class ChangeProfileRequest(RequestModel):
     missing_code: ClassVar[str] = MISSING_FIELDS
 
     # Left out they stay; unlike the names they cannot be taken away, so `null` is as wrong as nothing.
-    email: Annotated[Email | None, BeforeValidator(_filled), Field(json_schema_extra=_EMAIL_SCHEMA)] = None
+    email: Annotated[Email | SkipJsonSchema[None], BeforeValidator(_filled), Field(json_schema_extra=_EMAIL_SCHEMA)] = None
     first_name: FirstName = None
     last_name: LastName = None
-    password: Annotated[NewPassword | None, BeforeValidator(_filled), Field(json_schema_extra=_PASSWORD_SCHEMA)] = None
+    password: Annotated[NewPassword | SkipJsonSchema[None], BeforeValidator(_filled), Field(json_schema_extra=_PASSWORD_SCHEMA)] = None
     current_password: CurrentPassword = None
 
     def changes(self) -> Changes:

@@ -136,7 +136,7 @@ class AuthService:
                 raise invalid_token()
         # The row of a service token is no session: nobody has signed in with a password.
         session_id = claims.session_id if claims.audience == ACCESS else None
-        return Principal(user_id=user.id, role=user.role, session_id=session_id)
+        return Principal(user.id, user.role, session_id, requests_per_minute=user.limit_requests_per_minute)
 
     async def profile(self, user_id: str) -> User:
         async with self._database.read() as session:

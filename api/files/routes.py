@@ -18,7 +18,8 @@ from api.errors import UnauthorizedError, documented
 from api.files.schemas import FileDeleted, FileInfo, FileLink, LinkRequest, audio_path
 from api.files.service import FileService, Sound
 from api.files.serving import AskedConditions, conditions
-from api.openapi import PUBLIC_OPT
+from api.limits.admission import admit
+from api.openapi import UNLIMITED_OPT, Download
 
 Files = NamedDependency[FileService]
 SoundOfAddress = NamedDependency[Sound]
@@ -33,13 +34,13 @@ OPEN_DOWNLOADED = documented(401, 403, 404, 409, 416)
 NO_RANGE = "What a download would say of itself"
 
 
-@get("/file/synthesis/{job_id:str}", responses=DOWNLOADED, summary="Download the sound of a job")
+@get("/file/synthesis/{job_id:str}", operation_class=Download, responses=DOWNLOADED, summary="Download the sound of a job")
 async def download(principal: Caller, files: Files, asked: AskedConditions, job_id: FromPath[str]) -> Response[Any]:
     """Whole, or the single range that is asked for."""
     return await files.serve(await files.of_job(principal.user_id, job_id), asked)
 
 
-@route("/file/synthesis/{job_id:str}", http_method=HttpMethod.HEAD, responses=DOWNLOADED, summary=NO_RANGE)
+@route("/file/synthesis/{job_id:str}", http_method=HttpMethod.HEAD, operation_class=Download, responses=DOWNLOADED, summary=NO_RANGE)
 async def look(principal: Caller, files: Files, asked: AskedConditions, job_id: FromPath[str]) -> Response[Any]:
     return await files.serve(await files.of_job(principal.user_id, job_id), replace(asked, range=None))
 
@@ -56,13 +57,13 @@ async def delete_synthesis(principal: Caller, files: Files, job_id: FromPath[str
     return ok(FileDeleted(job_id=job_id), "Audio file deleted")
 
 
-@get("/file/voice-clone/{job_id:str}", responses=DOWNLOADED, summary="Download what was spoken in a cloned voice")
+@get("/file/voice-clone/{job_id:str}", operation_class=Download, responses=DOWNLOADED, summary="Download what was spoken in a cloned voice")
 async def download_voice_clone(principal: Caller, files: Files, asked: AskedConditions, job_id: FromPath[str]) -> Response[Any]:
     """As `/file/synthesis/{job_id}`, for jobs and direct syntheses in a clone."""
     return await files.serve(await files.of_clone_job(principal.user_id, job_id), asked)
 
 
-@route("/file/voice-clone/{job_id:str}", http_method=HttpMethod.HEAD, responses=DOWNLOADED, summary=NO_RANGE)
+@route("/file/voice-clone/{job_id:str}", http_method=HttpMethod.HEAD, operation_class=Download, responses=DOWNLOADED, summary=NO_RANGE)
 async def look_at_voice_clone(principal: Caller, files: Files, asked: AskedConditions, job_id: FromPath[str]) -> Response[Any]:
     return await files.serve(await files.of_clone_job(principal.user_id, job_id), replace(asked, range=None))
 
@@ -74,7 +75,7 @@ async def get_voice_clone_info(principal: Caller, files: Files, job_id: FromPath
 
 @get("/files/{file_id:str}/info", responses=FOUND, summary="What is known of a file")
 async def get_file_info(principal: Caller, files: Files, file_id: FromPath[str]) -> Envelope[FileInfo]:
-    """`file_id` is the id of a job or a sample."""
+    """`file_id` is the id of a job, a sample, or a sound of a voice, as `/voice/models` names them."""
     return await _info(files, await files.of(principal.user_id, file_id))
 
 
@@ -102,13 +103,16 @@ async def sound_of_address(request: Request[Any, Any, Any], files: Files, file_i
     return await files.of(caller.user_id, file_id)
 
 
-@get("/files/audio/{file_id:str}", responses=OPEN_DOWNLOADED, summary="Download a sound")
+@get("/files/audio/{file_id:str}", operation_class=Download, responses=OPEN_DOWNLOADED, summary="Download a sound")
 async def download_audio(files: Files, asked: AskedConditions, sound: SoundOfAddress) -> Response[Any]:
-    """`file_id` is the id of a job or a sample. Takes a token, or the signature of a download address."""
+    """`file_id` is the id of a job, a sample, or a sound of a voice, as `/voice/models` names them.
+
+    Takes a token, or the signature of a download address.
+    """
     return await files.serve(sound, asked)
 
 
-@route("/files/audio/{file_id:str}", http_method=HttpMethod.HEAD, responses=OPEN_DOWNLOADED, summary=NO_RANGE)
+@route("/files/audio/{file_id:str}", http_method=HttpMethod.HEAD, operation_class=Download, responses=OPEN_DOWNLOADED, summary=NO_RANGE)
 async def look_at_audio(files: Files, asked: AskedConditions, sound: SoundOfAddress) -> Response[Any]:
     return await files.serve(sound, replace(asked, range=None))
 
@@ -125,6 +129,7 @@ class _SignatureOrCredential(Authentication):
 
     async def handle(self, scope: Scope, receive: Receive, send: Send, next_app: ASGIApp) -> None:
         if "sig" in parse_qs(scope["query_string"].decode("latin-1"), keep_blank_values=True):
+            await admit(scope)
             await next_app(scope, receive, send)
         else:
             await super().handle(scope, receive, send, next_app)
@@ -135,7 +140,7 @@ _open = Router(
     route_handlers=[download_audio, look_at_audio],
     dependencies={"sound": Provide(sound_of_address)},
     middleware=[_SignatureOrCredential()],
-    opt=PUBLIC_OPT,
+    opt=UNLIMITED_OPT,  # by the app: the middleware knows to whom a request counts
     security=[{"bearer": []}, {"api_key": []}, {}],
 )
 

@@ -12,10 +12,12 @@ from litestar import Response
 from api.errors import ConflictError, NotFoundError, found
 from api.files.links import FileLinks
 from api.files.serving import Conditions, serve
-from audio.encode import content_type, extension
+from api.files.voices import VoiceFile, voice_file
+from audio.encode import content_type, encoded_rate, extension
 from store.models import Job, Sample
 from store.models.job import FINAL, SYNTHESIS
-from store.objects import ObjectNotFoundError, ObjectStat
+from store.objects import ObjectNotFoundError, Objects, ObjectStat
+from store.presets import recordings
 from store.repositories.jobs import JobRepository
 from store.repositories.samples import SampleRepository
 from store.repositories.users import UserRepository
@@ -32,7 +34,7 @@ class Sound:
     """A sound file that somebody has. `duration` is in seconds, `sample_rate` in Hz."""
 
     file_id: str
-    kind: Literal["synthesis", "sample"]
+    kind: Literal["synthesis", "sample", "reference", "preview"]
     key: str
     filename: str
     format: str
@@ -41,6 +43,7 @@ class Sound:
     sample_rate: int
     channels: int
     created_at: datetime
+    shipped: bool = False  # one of `store.presets.recordings`
 
     @classmethod
     def of_job(cls, job: Job) -> Sound:
@@ -57,7 +60,7 @@ class Sound:
             format=job.output_format,
             media_type=content_type(job.output_format),
             duration=job.duration,
-            sample_rate=job.sample_rate,
+            sample_rate=encoded_rate(job.output_format, job.sample_rate),
             channels=1,
             created_at=job.completed_at or job.created_at,
         )
@@ -95,6 +98,27 @@ class Sound:
             created_at=sample.updated_at,
         )
 
+    @classmethod
+    def of_voice(cls, file: VoiceFile) -> Sound:
+        """Raises ConflictError while it is being made, NotFoundError when there is none."""
+        if file.key is None:
+            if file.pending:
+                raise ConflictError(f"The {file.kind} of this voice is being made; try again soon", code=f"{file.kind.upper()}_NOT_READY")
+            raise NotFoundError("file")
+        return cls(
+            file_id=file.file_id,
+            kind=file.kind,
+            key=file.key,
+            filename=f"{file.file_id}{extension(file.format)}",
+            format=file.format,
+            media_type=content_type(file.format),
+            duration=file.duration,
+            sample_rate=file.sample_rate,
+            channels=1,
+            created_at=file.created_at,
+            shipped=file.shipped,
+        )
+
 
 class FileService:
     def __init__(self, stores: Stores, links: FileLinks, notify: Callable[[str], None]) -> None:
@@ -114,10 +138,13 @@ class FileService:
         return Sound.of_job(job)
 
     async def of(self, user_id: str, file_id: str) -> Sound:
-        """The person's sound under the id of a job or a sample. Raises NotFoundError, ConflictError."""
-        # Ids of different kinds differ in their prefix, so that at most one of the two is found.
+        """The person's sound under the id of a job, a sample or a voice's sound. Raises NotFoundError, ConflictError."""
+        # Ids of different kinds differ in their prefix, so that at most one of them is found.
         async with self.stores.database.read() as session:
             row = await JobRepository(session).owned(user_id, file_id) or await SampleRepository(session).owned(user_id, file_id)
+            file = await voice_file(session, file_id)
+        if file is not None and file.owner_id in {None, user_id}:
+            return Sound.of_voice(file)
         return _sound(row)
 
     async def linked(self, file_id: str, signature: str) -> Sound:
@@ -125,18 +152,22 @@ class FileService:
         self.links.check(file_id, signature)
         async with self.stores.database.read() as session:
             row = await JobRepository(session).get(file_id) or await SampleRepository(session).get(file_id)
-            owner = await UserRepository(session).get(row.user_id) if row else None
+            file = await voice_file(session, file_id)
+            owner_id = file.owner_id if file else row.user_id if row else None
+            owner = await UserRepository(session).get(owner_id) if owner_id else None
+        if file is not None and (file.owner_id is None or (owner is not None and owner.is_active)):
+            return Sound.of_voice(file)
         # What a disabled account has given away ends with it.
         return _sound(row if owner is not None and owner.is_active else None)
 
     async def serve(self, sound: Sound, asked: Conditions) -> Response[Any]:
         """The answer to a download. Raises NotFoundError when the object is gone, RangeNotSatisfiableError."""
-        return await serve(self.stores.objects, sound.key, asked, media_type=sound.media_type, filename=sound.filename)
+        return await serve(self._objects(sound), sound.key, asked, media_type=sound.media_type, filename=sound.filename)
 
     async def stat(self, sound: Sound) -> ObjectStat:
         """Raises NotFoundError when the object is gone."""
         try:
-            return await self.stores.objects.stat(sound.key)
+            return await self._objects(sound).stat(sound.key)
         except ObjectNotFoundError:
             raise NotFoundError("file") from None
 
@@ -150,6 +181,9 @@ class FileService:
         # After the commit: what is left behind if we die here, the sweeper finds.
         await self.stores.objects.delete(sound.key)
         self.notify(job_id)
+
+    def _objects(self, sound: Sound) -> Objects:
+        return recordings() if sound.shipped else self.stores.objects
 
     async def _job(self, user_id: str, job_id: str) -> Job:
         async with self.stores.database.read() as session:

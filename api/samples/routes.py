@@ -14,6 +14,8 @@ from api.envelope import Envelope, ok
 from api.errors import documented
 from api.files.service import FileService, Sound
 from api.files.serving import AskedConditions, conditions
+from api.limits.guards import upload_guard
+from api.openapi import Download
 from api.pagination import AskedWindow, pagination, paging
 from api.request_ids import request_id_of
 from api.samples.pictures import SamplePictures
@@ -39,7 +41,13 @@ MAX_POINTS = 4000
 FORM_OVERHEAD = 64 * 1024  # the other parts of the form and the borders between them
 
 
-@post("/", status_code=HTTPStatus.CREATED, responses=documented(401, 413, 415), summary="Upload a recording of a voice")
+@post(
+    "/",
+    status_code=HTTPStatus.CREATED,
+    guards=[upload_guard(FORM_OVERHEAD)],
+    responses=documented(401, 413, 415),
+    summary="Upload a recording of a voice",
+)
 async def upload_sample(
     request: Request[Any, Any, Any],
     principal: Caller,
@@ -91,7 +99,7 @@ async def process_sample(
     return ok(ProcessingStarted.of(job, sample), "Voice sample is being processed")
 
 
-@get("/{sample_id:str}/audio", responses=documented(401, 404, 409, 416), summary="Download a recording")
+@get("/{sample_id:str}/audio", operation_class=Download, responses=documented(401, 404, 409, 416), summary="Download a recording")
 async def download_sample(
     principal: Caller, samples: Samples, files: Files, asked: AskedConditions, sample_id: FromPath[str], prepared: Prepared = False
 ) -> Response[Any]:
@@ -102,6 +110,7 @@ async def download_sample(
 @route(
     "/{sample_id:str}/audio",
     http_method=HttpMethod.HEAD,
+    operation_class=Download,
     responses=documented(401, 404, 409, 416),
     summary="What a download of a recording would say of itself",
 )
@@ -124,9 +133,15 @@ async def get_waveform(
     return ok(await pictures.waveform(await _sound(samples, principal.user_id, sample_id, prepared), points))
 
 
+class _Picture(Download):
+    media_types = ("image/png",)
+    in_parts = False
+
+
 @get(
     "/{sample_id:str}/spectrogram.png",
     media_type="image/png",
+    operation_class=_Picture,
     responses=documented(401, 404, 409),
     summary="The log-mel spectrogram of a recording",
 )

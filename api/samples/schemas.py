@@ -2,19 +2,18 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from datetime import datetime
-from typing import Annotated, Any, Self
+from typing import Any, Self
 
 import msgspec
-from litestar.datastructures import UploadFile
-from pydantic import ConfigDict, StringConstraints, field_validator, model_validator
+from pydantic import ConfigDict, field_validator, model_validator
+from pydantic.json_schema import SkipJsonSchema
 
-from api.body import RequestModel
+from api.body import RequestModel, names_one
 from api.envelope import Pagination
-from api.fields import Description, JsonObject, Language, Name, ReferenceText
+from api.fields import Description, JsonObject, Language, Name, ReferenceText, Style, Upload
 from api.samples.validation import Validation, validate
 from store.models import Job, Sample
-
-Style = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, max_length=50)]
+from store.models.voice import NEUTRAL
 
 
 class SampleUpload(RequestModel):
@@ -22,22 +21,24 @@ class SampleUpload(RequestModel):
 
     model_config = ConfigDict(arbitrary_types_allowed=True)
 
-    file: UploadFile
+    file: Upload
     name: Name
     description: Description | None = None
     language: Language | None = None
     ref_text: ReferenceText | None = None
-    style: Style = "neutral"
+    style: Style = NEUTRAL
 
 
 class SamplePatch(RequestModel):
     """What a person says of a recording; what is left out stays. `null` takes away what need not be there."""
 
-    name: Name | None = None
+    model_config = ConfigDict(json_schema_extra=names_one())
+
+    name: Name | SkipJsonSchema[None] = None
     description: Description | None = None
     language: Language | None = None
     ref_text: ReferenceText | None = None
-    style: Style | None = None
+    style: Style | SkipJsonSchema[None] = None
 
     @model_validator(mode="after")
     def _something(self) -> Self:

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from litestar.datastructures import UploadFile
 
 from api.errors import ConflictError, PayloadTooLargeError, found
+from api.limits.quotas import Quotas
 from api.samples.schemas import SamplePatch, SampleUpload, SimilarSample
 from audio.decode import Limits, decode
 from store.clock import utcnow
@@ -19,6 +20,7 @@ from store.models.job import SAMPLE_PROCESSING
 from store.repositories.base import Window
 from store.repositories.clones import CloneRepository
 from store.repositories.jobs import JobRepository
+from store.repositories.library import PreviewRepository
 from store.repositories.samples import SampleRepository
 from store.stores import Stores
 from store.vectors import unpack
@@ -48,8 +50,9 @@ def _processing_job(user_id: str, sample_id: str, request_id: str) -> Job:
 
 
 class SampleService:
-    def __init__(self, stores: Stores, limits: Limits, ring: Callable[[], None], *, similarity_threshold: float) -> None:
+    def __init__(self, stores: Stores, quotas: Quotas, limits: Limits, ring: Callable[[], None], *, similarity_threshold: float) -> None:
         self.stores = stores
+        self.quotas = quotas
         self.limits = limits
         self.ring = ring
         self.similarity_threshold = similarity_threshold
@@ -65,8 +68,10 @@ class SampleService:
         await self.stores.objects.put(sample.original_path, content)
         try:
             async with self.stores.database.write() as session:
+                await self.quotas.take_sample(session, user_id)
                 session.add(sample)
                 session.add(_processing_job(user_id, sample.id, request_id))
+                await self.quotas.require_fit(session, user_id)
         except BaseException:
             await self.stores.objects.delete(sample.original_path)
             raise
@@ -100,7 +105,7 @@ class SampleService:
         if embedding is None:
             return []
         # One more, as a recording is its own nearest neighbour.
-        near = await self.stores.vectors.similar(user_id, unpack(embedding), MAX_SIMILAR + 1)
+        near = await self.stores.vectors.similar(user_id, unpack(embedding), MAX_SIMILAR + 1, "sample")
         alike = {each.id: each.similarity for each in near if each.id != sample_id and each.similarity >= self.similarity_threshold}
         async with self.stores.database.read() as session:
             # The index may know recordings that are gone; the rows say whose they are and what they are called.
@@ -120,6 +125,7 @@ class SampleService:
                 return running, sample
             if not await samples.begin_again(user_id, sample_id):
                 raise ConflictError("The sample is being processed already; watch its status", code="SAMPLE_PROCESSING")
+            await self.quotas.take_sample(session, user_id)
             job = _processing_job(user_id, sample_id, request_id)
             session.add(job)
         self.ring()
@@ -138,16 +144,16 @@ class SampleService:
                     code="SAMPLE_IN_USE",
                     details={"clones": [clone.id for clone in needing]},
                 )
-            obsolete = [sample.original_path, sample.prepared_path]
+            obsolete: list[str | None] = [sample.original_path, sample.prepared_path]
             for clone in needing:
-                obsolete.append(clone.reference_path)
+                obsolete += [*clone.objects, *await PreviewRepository(session).objects(clone.id)]
                 await JobRepository(session).delete_of(clone.id)
                 await clones.delete(clone)
             await JobRepository(session).delete_of(sample_id)
             await samples.delete(sample)
         # After the commit: what is left behind if we die here, the sweeper finds.
         await self.stores.objects.delete(*obsolete)
-        await self.stores.vectors.delete([sample_id])
+        await self.stores.vectors.delete([sample_id, *(clone.id for clone in needing)])
         return [clone.id for clone in needing]
 
     async def _read(self, file: UploadFile) -> bytes:

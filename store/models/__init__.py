@@ -1,8 +1,37 @@
 """The tables."""
 
 from store.models.base import Base
-from store.models.job import Job
+from store.models.job import Job, JobTimestamps
+from store.models.library import VoiceFavorite, VoicePreview, VoiceUsage
+from store.models.limits import AuditEntry, Counter, SettingOverride
+from store.models.training import CloneTraining, TrainingSample
 from store.models.user import ApiKey, PasswordReset, RefreshToken, Throttle, User
-from store.models.voice import Clone, CloneSample, Sample
+from store.models.voice import Clone, CloneConsent, CloneReference, CloneSample, Sample
+from store.models.webhook import Webhook, WebhookAttempt, WebhookDelivery
 
-__all__ = ["ApiKey", "Base", "Clone", "CloneSample", "Job", "PasswordReset", "RefreshToken", "Sample", "Throttle", "User"]
+__all__ = [
+    "ApiKey",
+    "AuditEntry",
+    "Base",
+    "Clone",
+    "CloneConsent",
+    "CloneReference",
+    "CloneSample",
+    "CloneTraining",
+    "Counter",
+    "Job",
+    "JobTimestamps",
+    "PasswordReset",
+    "RefreshToken",
+    "Sample",
+    "SettingOverride",
+    "Throttle",
+    "TrainingSample",
+    "User",
+    "VoiceFavorite",
+    "VoicePreview",
+    "VoiceUsage",
+    "Webhook",
+    "WebhookAttempt",
+    "WebhookDelivery",
+]

@@ -1,8 +1,9 @@
 from __future__ import annotations
 
 from datetime import datetime
+from typing import Any
 
-from sqlalchemy import ForeignKey, Index, String, Text, UniqueConstraint, text
+from sqlalchemy import JSON, ForeignKey, Index, String, Text, UniqueConstraint, text
 from sqlalchemy.orm import Mapped, mapped_column
 
 from audio.encode import Format
@@ -12,6 +13,10 @@ PENDING, PROCESSING, COMPLETED, FAILED, CANCELLED = "pending", "processing", "co
 FINAL = (COMPLETED, FAILED, CANCELLED)
 
 SYNTHESIS, SAMPLE_PROCESSING, CLONE_BUILD = "synthesis", "sample_processing", "clone_build"
+PREVIEW = "preview"  # speech too, but asked for by the library: of no list of jobs
+WEBHOOK_DELIVERY = "webhook_delivery"
+CLONE_QUALITY = "clone_quality"
+TRAINING, TRAINING_REMOVAL = "training", "training_removal"
 
 
 class Job(Timestamps, Base):
@@ -27,14 +32,34 @@ class Job(Timestamps, Base):
         Index("ix_jobs_user_id_kind_created_at", "user_id", "kind", "created_at", "id"),
         Index("ix_jobs_subject_id", "subject_id"),
         Index("ix_jobs_voice_model_id", "voice_model_id"),
-        # All that `claim` and `queue_position` look at, so that a long queue is walked without reading the rows and their texts.
+        # All that `claim` and `QueueOrder` look at, so that a long queue is walked without reading the rows and their texts.
         Index(
             "ix_jobs_pending",
-            *("available_at", "kind", "user_id", "priority", "created_at", "id", "status"),
+            *("available_at", "kind", "user_id", "priority", "created_at", "id", "status", "text_length", "speed"),
             sqlite_where=text("status = 'pending'"),
             postgresql_where=text("status = 'pending'"),
         ),
+        # What a user's sounds take, summed without reading the rows.
+        Index(
+            "ix_jobs_stored",
+            *("user_id", "output_size"),
+            sqlite_where=text("output_size IS NOT NULL"),
+            postgresql_where=text("output_size IS NOT NULL"),
+        ),
         Index("ix_jobs_processing", "user_id", sqlite_where=text("status = 'processing'"), postgresql_where=text("status = 'processing'")),
+        # How long the newest ones took
+        Index(
+            "ix_jobs_completed",
+            *("kind", "completed_at"),
+            sqlite_where=text("status = 'completed'"),
+            postgresql_where=text("status = 'completed'"),
+        ),
+        Index(
+            "ix_jobs_user_id_cache_key",
+            *("user_id", "cache_key"),
+            sqlite_where=text("cache_key IS NOT NULL"),
+            postgresql_where=text("cache_key IS NOT NULL"),
+        ),
     )
 
     id: Mapped[str] = mapped_column(String(64), primary_key=True)
@@ -49,6 +74,7 @@ class Job(Timestamps, Base):
     available_at: Mapped[datetime]
     lease_owner: Mapped[str | None] = mapped_column(String(128))
     lease_until: Mapped[datetime | None]
+    claimed_at: Mapped[datetime | None]  # start of the newest attempt; `started_at` is that of the first
     progress: Mapped[float] = mapped_column(default=0.0)  # 0 to 100
     message: Mapped[str | None] = mapped_column(String(200))  # what is being done, for a person
     error_code: Mapped[str | None] = mapped_column(String(64))
@@ -78,4 +104,15 @@ class Job(Timestamps, Base):
     output_size: Mapped[int | None]
     duration: Mapped[float | None]
     result: Mapped[JsonObject | None]  # model used, fallback, dropped characters, chunk times
+    cache_key: Mapped[str | None] = mapped_column(String(64))  # all that the sound depends on: the same key is the same sound
     cache_hit: Mapped[bool] = mapped_column(default=False)
+
+
+class JobTimestamps(Base):
+    """When each word of a job is said. Beside the job's row, as lists of jobs have no use for thousands of words."""
+
+    __tablename__ = "job_timestamps"
+
+    job_id: Mapped[str] = mapped_column(ForeignKey("jobs.id", ondelete="CASCADE"), primary_key=True)
+    method: Mapped[str] = mapped_column(String(16))  # ctc | estimated
+    words: Mapped[list[Any]] = mapped_column(JSON)  # [first character, the one behind the last, start in s, end in s, score or null]

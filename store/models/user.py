@@ -24,6 +24,11 @@ class User(Timestamps, Base):
     is_active: Mapped[bool] = mapped_column(default=True)
     active_clone_id: Mapped[str | None] = mapped_column(String(64))
     last_login_at: Mapped[datetime | None]
+    # What an admin set for this account alone; NULL: what the settings say for everybody
+    limit_requests_per_minute: Mapped[int | None]
+    limit_samples_per_day: Mapped[int | None]
+    limit_jobs_per_day: Mapped[int | None]
+    limit_storage_bytes: Mapped[int | None] = mapped_column(BigInteger)
 
 
 class RefreshToken(Base):

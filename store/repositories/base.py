@@ -1,6 +1,6 @@
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any, Generic, Literal, TypeVar
 
@@ -40,6 +40,21 @@ class Repository(Generic[Row]):
         """The row if it is this person's."""
         model: Any = self.model
         found: Row | None = await self.session.scalar(self._owned(user_id).where(model.id == row_id))
+        return found
+
+    async def owned_many(self, user_id: str, row_ids: Sequence[str]) -> list[Row]:
+        """Those of the ids that are this person's, in the order asked for."""
+        model: Any = self.model
+        found: Iterable[Any] = await self.session.scalars(self._owned(user_id).where(model.id.in_(row_ids)))
+        rows: dict[str, Row] = {row.id: row for row in found}
+        return [rows[row_id] for row_id in row_ids if row_id in rows]
+
+    async def existing(self, row_ids: Sequence[str]) -> set[str]:
+        """Those of the ids that there are, whoever they belong to."""
+        model: Any = self.model
+        found: set[str] = set()
+        for start in range(0, len(row_ids), 500):
+            found.update(await self.session.scalars(select(model.id).where(model.id.in_(row_ids[start : start + 500]))))
         return found
 
     async def _window(self, statement: Select[tuple[Row]], window: Window) -> tuple[Sequence[Row], int]:

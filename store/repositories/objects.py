@@ -7,7 +7,7 @@ from collections.abc import Collection
 from sqlalchemy import select
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from store.models import Clone, Job, Sample
+from store.models import Clone, CloneReference, Job, Sample
 
 
 async def named_objects(session: AsyncSession, keys: Collection[str]) -> set[str]:
@@ -20,6 +20,7 @@ async def named_objects(session: AsyncSession, keys: Collection[str]) -> set[str
         ("jobs", Job.id, (Job.output_path,)),
         ("samples", Sample.id, (Sample.original_path, Sample.prepared_path)),
         ("clones", Clone.id, (Clone.reference_path,)),
+        ("clones", CloneReference.clone_id, (CloneReference.path,)),
     )
     for room, row_id, columns in rooms:
         ids = sorted({parts[1] for key in keys if len(parts := key.split("/")) == 3 and parts[0] == room})

@@ -11,11 +11,6 @@ from store.repositories.base import Repository, Window
 class SampleRepository(Repository[Sample]):
     model = Sample
 
-    async def owned_many(self, user_id: str, sample_ids: Sequence[str]) -> list[Sample]:
-        """Those of the ids that are this person's, in the order asked for."""
-        rows = {row.id: row for row in await self.session.scalars(self._owned(user_id).where(Sample.id.in_(sample_ids)))}
-        return [rows[sample_id] for sample_id in sample_ids if sample_id in rows]
-
     async def list(
         self,
         user_id: str,
@@ -35,7 +30,7 @@ class SampleRepository(Repository[Sample]):
             known = func.lower(Sample.language)
             statement = statement.where((known == wanted) | known.startswith(f"{wanted}-", autoescape=True))
         if style:
-            statement = statement.where(Sample.style == style)
+            statement = statement.where(Sample.style == style.lower())
         if search:
             found = [column.icontains(search, autoescape=True) for column in (Sample.name, Sample.description)]
             statement = statement.where(found[0] | found[1])
@@ -56,13 +51,6 @@ class SampleRepository(Repository[Sample]):
             .execution_options(populate_existing=True)
         )
         return again is not None
-
-    async def existing(self, sample_ids: Sequence[str]) -> set[str]:
-        """Those of the ids that there are."""
-        found: set[str] = set()
-        for start in range(0, len(sample_ids), 500):
-            found.update(await self.session.scalars(select(Sample.id).where(Sample.id.in_(sample_ids[start : start + 500]))))
-        return found
 
     async def clones_of(self, sample_id: str) -> Sequence[Clone]:
         """The clones that were made from the sample."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import base64
 import json
+import re
 from collections.abc import Callable
 from typing import Any
 
@@ -16,6 +17,25 @@ from audio.pcm import float_to_pcm16
 FRAMES = 40
 CHUNK_SAMPLES = (FRAMES - 1) * 256
 
+MODELS: dict[str, Any] = {
+    "default": "tone",
+    "models": [
+        {
+            "name": "tone", "languages": ["en"], "license": "Apache-2.0", "commercial_use": True, "available": True, "reason": None,
+            "speech": False,
+        },
+        {
+            "name": "far", "languages": ["fr"], "license": "CC-BY-NC-4.0", "commercial_use": False, "available": False,
+            "reason": "Not fetched", "speech": True,
+        },
+    ],
+    "languages": [
+        {"code": "en-US", "level": "native", "model": "tone", "reason": None},
+        {"code": "fr-FR", "level": "fallback", "model": "tone", "reason": "No model for fr-FR is here"},
+        {"code": "xx-XX", "level": "unavailable", "model": None, "reason": "No letters for it"},
+    ],
+}  # fmt: skip
+
 
 class FakeInference:
     """Hand `transport` to the client. Every sentence is a chunk of 40 frames.
@@ -26,6 +46,7 @@ class FakeInference:
     def __init__(self) -> None:
         self.calls: list[tuple[str, dict[str, Any]]] = []
         self.faults: dict[str, Callable[[dict[str, Any]], httpx.Response]] = {}
+        self.revision = "1"  # of the model
         self.gate = asyncio.Event()
         self.gate.set()
         self.waiting = asyncio.Semaphore(0)  # released for every chunk that is asked for
@@ -45,13 +66,17 @@ class FakeInference:
             return self.faults[path](body)
         match path:
             case "/plan":
-                return httpx.Response(200, json=_plan(body))
+                return httpx.Response(200, json=_plan(body, self.revision))
             case "/synthesize":
                 return httpx.Response(200, json=[_spoken(item) for item in body["items"]])
             case "/embed":
                 return httpx.Response(200, json={"ok": True, "embedding": [1.0] + [0.0] * 255})
             case "/reference":
                 return httpx.Response(200, json=_reference(body)) if body["text"] else refused("REFERENCE_TEXT_REQUIRED")
+            case "/models":
+                return httpx.Response(200, json=MODELS)
+            case "/align":
+                return httpx.Response(200, json=_aligned(body))
             case "/transcribe":
                 return refused("TRANSCRIPTION_UNAVAILABLE")
         return httpx.Response(200, json={})
@@ -62,13 +87,34 @@ def refused(code: str, **details: Any) -> httpx.Response:
     return httpx.Response(200, json={"ok": False, "error": {"code": code, "message": "It cannot be said", "details": details}})
 
 
-def _plan(body: dict[str, Any]) -> dict[str, Any]:
-    texts = [part for part in body["text"].split(".") if part.strip()] or [body["text"]]
-    chunks = [{"index": i, "text": text, "start": 0, "end": len(text), "frames": FRAMES} for i, text in enumerate(texts)]
+def _plan(body: dict[str, Any], revision: str) -> dict[str, Any]:
+    parts = [part for part in re.finditer(r"[^.]+", body["text"]) if part[0].strip()]
+    spans = [(part[0], *part.span()) for part in parts] or [(body["text"], 0, len(body["text"]))]
+    chunks = [{"index": i, "text": text, "start": start, "end": end, "frames": FRAMES} for i, (text, start, end) in enumerate(spans)]
     return {
-        "ok": True, "model": "tone", "language": body["language"], "support": "native", "speech": False, "sample_rate": 24000,
-        "hop_length": 256, "chunks": chunks, "unsupported_characters": [],
+        "ok": True, "model": "tone", "revision": revision, "language": body["language"], "support": "native", "speech": False,
+        "sample_rate": 24000, "hop_length": 256, "chunks": chunks, "unsupported_characters": [],
     }  # fmt: skip
+
+
+def _aligned(body: dict[str, Any]) -> dict[str, Any]:
+    """The words of each chunk, evenly over its sound."""
+    seconds = len(base64.b64decode(body["audio"])) / 2 / 24000
+    words, before = [], (0, 0.0, 0.0)
+    for chunk in body["chunks"]:
+        start, end, start_s, end_s = chunk["start"], chunk["end"], chunk["start_s"], chunk["end_s"]
+        assert before <= (start, start_s, end_s), "the service refuses chunks that are out of order"
+        assert 0 <= start <= end <= len(body["text"]), "or outside the text"
+        assert 0 <= start_s <= min(end_s, seconds), "or outside the sound"
+        before = (end, start_s, end_s)
+        found = list(re.finditer(r"\w+", body["text"][start:end]))
+        step = (end_s - start_s) / max(1, len(found))
+        words += [
+            {"word": word[0], "start": start + word.start(), "end": start + word.end(), "start_s": start_s + n * step,
+             "end_s": start_s + (n + 1) * step, "score": None}
+            for n, word in enumerate(found)
+        ]  # fmt: skip
+    return {"ok": True, "method": "estimated", "words": words} if words else refused("EMPTY_TEXT").json()
 
 
 def _reference(body: dict[str, Any]) -> dict[str, Any]:

@@ -73,8 +73,8 @@ class Caller:
         clone_id = new_id("vc")
         key = f"clones/{clone_id}/reference-1.wav"
         await self.stores.objects.put(key, recording(rate=24_000))
-        given = {"name": "Mine", "status": "ready", "reference_path": key, "reference_text": "Some words.", "parameters": {}} | columns
-        await self.add(Clone(id=clone_id, user_id=self.who.id, language="en-US", **given))
+        given = {"name": "Mine", "status": "ready", "reference_path": key, "reference_text": "Some words."} | columns
+        await self.add(Clone(id=clone_id, user_id=self.who.id, **{"language": "en-US", "parameters": {}} | given))
         return clone_id
 
     async def job_row(self, **columns: Any) -> str:

@@ -8,12 +8,14 @@ import json
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import httpx
 from argon2 import PasswordHasher
 from litestar import Litestar
 from litestar.types import ControllerRouterHandler
+from pydantic import SecretStr
 
 from api.app import create_app
 from api.auth.passwords import Passwords
@@ -30,6 +32,12 @@ def quick_passwords() -> Passwords:
 
 def make_app(settings: Settings, *routes: ControllerRouterHandler, **options: Any) -> Litestar:
     return create_app(settings, passwords=quick_passwords(), routes=routes, **options)
+
+
+def processes(settings: Settings, folder: Path) -> list[Settings]:
+    """The settings of two processes with one database and one secret, each with a folder of its own for the vectors."""
+    shared = {"database_url": f"sqlite+aiosqlite:///{folder / 'shared.db'}", "jwt_secret": SecretStr("x" * 32)}
+    return [settings.model_copy(update={**shared, "data_dir": folder / name}) for name in ("one", "two")]
 
 
 @asynccontextmanager

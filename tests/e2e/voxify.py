@@ -52,6 +52,11 @@ class ApiProcess:
             "VOXIFY_DATA_DIR": str(self.data),
             "VOXIFY_API_PORT": str(self.port),
             "VOXIFY_INFERENCE_URL": self.inference_url,
+            # One account does here in seconds what a person does in an hour.
+            "VOXIFY_REQUESTS_PER_MINUTE": "100000",
+            "VOXIFY_ANONYMOUS_REQUESTS_PER_MINUTE": "100000",
+            "VOXIFY_SAMPLES_PER_DAY": "10000",
+            "VOXIFY_JOBS_PER_DAY": "10000",
         }
         log_file = self.folder / "api.log"
         with log_file.open("ab") as log:

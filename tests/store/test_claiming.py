@@ -163,16 +163,17 @@ async def test_wake_makes_due_what_waits_for_a_sample_or_a_clone(
     assert [(await row(other.id)).available_at for other in others] == [hour] * 3
 
 
-async def test_queue_position_counts_those_ahead_of_the_same_kind(database: Database, user: Any, job: Any) -> None:
-    owner = (await user()).id
-    third = await job(user_id=owner, age=1)
-    second = await job(user_id=owner, age=5, id="job_b")
-    first = await job(user_id=owner, age=5, id="job_a")
-    urgent = await job(user_id=owner, age=0, priority=1)
-    build = await job(user_id=owner, age=50, kind=CLONE_BUILD)
-    running = await job(user_id=owner, age=50, status=PROCESSING)
-    async with database.read() as session:
-        jobs = JobRepository(session)
-        assert [await jobs.queue_position(one) for one in (urgent, first, second, third)] == [1, 2, 3, 4]
-        assert await jobs.queue_position(build) == 1
-        assert await jobs.queue_position(running) is None
+async def test_a_job_is_taken_by_name_whether_or_not_it_is_due(database: Database, job: Any, row: Any) -> None:
+    later = await job(available_at=utcnow() + timedelta(hours=1), age=100)
+    await job()
+    async with database.write() as session:
+        queue = JobQueue(session)
+        lease = await queue.take(later.id, "a service", 60)
+        assert lease is not None
+        assert (lease.job_id, lease.owner, lease.attempt) == (later.id, "a service", 1)
+        assert await queue.take(later.id, "another", 60) is None
+        assert await queue.take("job_none", "another", 60) is None
+        assert await queue.note(lease, 60, duration=2.0)
+    stored = await row(later.id)
+    assert (stored.status, stored.lease_owner, stored.duration) == (PROCESSING, "a service", 2.0)
+    assert stored.claimed_at is not None

@@ -20,12 +20,13 @@ from store.models.job import CLONE_BUILD, COMPLETED, PENDING, PROCESSING, SYNTHE
 from store.repositories.base import Window
 from store.repositories.clones import CloneRepository
 from store.repositories.jobs import JobFilter, JobRepository
+from store.repositories.library import VoiceUsageRepository
+from store.repositories.order import QueueOrder
 from store.repositories.queue import JobQueue
 from store.repositories.samples import SampleRepository
 
 ROWS = 5000  # enough for the planner, which has the same plans for 50 000
 NOW = utcnow()
-LAST = Job(id="job_999999", kind=SYNTHESIS, status=PENDING, priority=0, created_at=NOW + timedelta(days=1))
 
 
 @pytest.fixture(scope="module", params=[False, True], ids=["as made", "analyzed"])
@@ -99,9 +100,18 @@ CALLS: dict[str, tuple[Callable[[AsyncSession], Awaitable[Any]], str]] = {
         "SEARCH jobs_1 USING COVERING INDEX ix_jobs_pending (available_at<?)",
     ),
     "recover": (lambda session: JobQueue(session).recover(3), " jobs USING INDEX ix_jobs_processing"),
-    "queue_position": (
-        lambda session: JobRepository(session).queue_position(LAST),
+    "places": (
+        lambda session: QueueOrder(session).places([SYNTHESIS], ["job_999999"]),
         " jobs USING COVERING INDEX ix_jobs_pending",
+    ),
+    "what runs": (lambda session: QueueOrder(session).running([SYNTHESIS]), " jobs USING INDEX ix_jobs_processing"),
+    "what was measured": (
+        lambda session: QueueOrder(session).recent([SYNTHESIS]),
+        "SEARCH jobs USING INDEX ix_jobs_completed (kind=?)",
+    ),
+    "same sound": (
+        lambda session: JobRepository(session).same_sound("user_1", "x"),
+        "SEARCH jobs USING INDEX ix_jobs_user_id_cache_key (user_id=? AND cache_key=?)",
     ),
     "delete_of": (
         lambda session: JobRepository(session).delete_of("vc_100"),
@@ -114,6 +124,10 @@ CALLS: dict[str, tuple[Callable[[AsyncSession], Awaitable[Any]], str]] = {
     "list of jobs in one state": (
         lambda session: JobRepository(session).list("user_1", Window(), JobFilter(status=PENDING)),
         "SEARCH jobs USING INDEX ix_jobs_user_id_kind_created_at (user_id=? AND kind=?)",
+    ),
+    "usage of voices": (
+        lambda session: VoiceUsageRepository(session).of(["vc_1", "vc_2"]),
+        "SEARCH voice_usage USING INDEX sqlite_autoindex_voice_usage_1 (voice_id=?)",
     ),
     "list of samples": (
         lambda session: SampleRepository(session).list("user_1", Window()),
@@ -130,7 +144,7 @@ CALLS: dict[str, tuple[Callable[[AsyncSession], Awaitable[Any]], str]] = {
 async def test_the_plan_uses_the_index(plan: Any, name: str) -> None:
     call, step = CALLS[name]
     steps = await plan(call)
-    assert any(step in one for one in steps), steps
+    assert any(step in one for one in steps), "\n".join(steps)
     assert not [one for one in steps if one.startswith("SCAN jobs") and "INDEX" not in one]
     if name.startswith("list"):
         assert not [one for one in steps if "TEMP B-TREE" in one], "the pages come sorted from the index"

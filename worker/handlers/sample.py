@@ -53,7 +53,7 @@ class SampleHandler:
         text = sample.ref_text or await self.inference.transcribe(prepared, language=sample.language, request_id=job.request_id)
         await report(80, "Listened to the words")
         key = f"samples/{sample.id}/prepared-{(job.lease_owner or '')[-8:]}.wav"
-        await self._keep(key, prepared)
+        size = await self._keep(key, prepared)
         await self.stores.vectors.put(sample.id, sample.user_id, np.asarray(embedding, dtype=np.float32))
 
         async def also(session: AsyncSession) -> None:
@@ -62,7 +62,7 @@ class SampleHandler:
                 .where(Sample.id == sample.id)
                 .values(
                     status="ready", ref_text=func.coalesce(Sample.ref_text, text),  # its owner may have said it meanwhile
-                    prepared_path=key, prepared_duration=round(len(prepared) / SAMPLE_RATE, 3), quality_metrics=metrics,
+                    prepared_path=key, prepared_duration=round(len(prepared) / SAMPLE_RATE, 3), prepared_size=size, quality_metrics=metrics,
                     embedding=pack(embedding), error_code=None, error_message=None, updated_at=utcnow(),
                 )
             )  # fmt: skip
@@ -88,9 +88,11 @@ class SampleHandler:
         metrics = asdict(inspect(mono, decoded.sample_rate))
         return trim(resample(mono, decoded.sample_rate, SAMPLE_RATE), SAMPLE_RATE), metrics
 
-    async def _keep(self, key: str, samples: NDArray[np.float32]) -> None:
+    async def _keep(self, key: str, samples: NDArray[np.float32]) -> int:
+        """Store the sound; its size in bytes."""
         with tempfile.TemporaryDirectory(prefix="voxify-") as folder:
             path = Path(folder) / "prepared.wav"
             async with encoding(Encoder(path, "wav", SAMPLE_RATE)) as encoder:
                 await encoder.write(samples)
-            await self.stores.objects.put(key, path)
+            stored = await self.stores.objects.put(key, path)
+        return stored.size
