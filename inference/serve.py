@@ -3,33 +3,52 @@
 from __future__ import annotations
 
 import argparse
-import ctypes
 import os
 import signal
+import socket
 import sys
+import tempfile
 from collections.abc import Sequence
-from pathlib import Path
+from types import FrameType
 from typing import NoReturn
 
 from settings import Settings
 
-PR_SET_PDEATHSIG = 1
 SERVICE = "inference.service:Inference"
+BACKLOG = 2048
 
 
-def serve(settings: Settings) -> NoReturn:
-    """Become ``bentoml serve``: signals reach its supervisor directly, and no parent is left behind."""
-    os.environ["BENTOML_DO_NOT_TRACK"] = "True"
-    command = [sys.executable, "-m", "bentoml", "serve", SERVICE, "--working-dir", str(Path(__file__).parents[1])]
-    command += ["--host", settings.inference_host, "--port", str(settings.inference_port)]
-    command += ["--timeout-graceful-shutdown", str(max(1, round(settings.shutdown_grace_s)))]
-    os.execv(command[0], command)  # noqa: S606 - no shell, and every word of it is ours
+def serve(settings: Settings) -> int:
+    """Be BentoML's worker until a signal ends it, in this one process. Returns the exit code: 1 where the port cannot be had.
+
+    ``bentoml serve`` would import everything once more in a supervisor, which starts a dead worker again. Whoever starts this process
+    (``make up``, a container's orchestrator) does that here.
+    """
+    for number in (signal.SIGTERM, signal.SIGINT):
+        # uvicorn raises the signal again once all is done, and a clean stop would look like a crash.
+        signal.signal(number, _stop)
+    try:
+        listener = _listen(settings.inference_host, settings.inference_port)
+    except OSError as error:
+        print(f"{settings.inference_host}:{settings.inference_port} cannot be listened on: {error}", file=sys.stderr)
+        return 1
+    # BentoML counts in files even where it is alone; a folder of its own keeps two services of one machine apart.
+    with tempfile.TemporaryDirectory(prefix="voxify-metrics-") as metrics:
+        os.environ |= {"BENTOML_DO_NOT_TRACK": "True", "PROMETHEUS_MULTIPROC_DIR": metrics}
+        from _bentoml_impl.worker.service import main as work  # type: ignore[import-untyped]
+
+        options = ["--fd", str(listener.detach()), "--backlog", str(BACKLOG), "--worker-id", "1"]
+        options += ["--timeout-graceful-shutdown", str(max(1, round(settings.shutdown_grace_s)))]
+        work([SERVICE, *options], standalone_mode=False)
+    return 0
 
 
-def end_with_parent() -> None:
-    """Have the kernel send SIGTERM to this process when its supervisor dies, so that even SIGKILL leaves no worker on the port."""
-    if sys.platform == "linux":
-        ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGTERM)
+def _stop(_number: int, _frame: FrameType | None) -> NoReturn:
+    sys.exit(0)
+
+
+def _listen(host: str, port: int) -> socket.socket:
+    return socket.create_server((host, port), family=socket.AF_INET6 if ":" in host else socket.AF_INET, backlog=BACKLOG)
 
 
 def fetch(settings: Settings, names: Sequence[str]) -> int:
@@ -66,4 +85,4 @@ def main(arguments: Sequence[str] | None = None) -> int:
     settings = Settings()
     if parsed.command == "fetch":
         return fetch(settings, parsed.names)
-    serve(settings)
+    return serve(settings)

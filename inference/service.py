@@ -5,6 +5,7 @@ import asyncio
 import contextvars
 import os
 import threading
+import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any, Union
@@ -15,7 +16,7 @@ os.environ["BENTOML_DO_NOT_TRACK"] = "True"
 import bentoml
 import structlog
 
-from inference import http, logs, serve, threads, warmup
+from inference import http, logs, threads, warmup
 from inference.admission import Admission
 from inference.errors import ModelUnavailableError
 from inference.tuned import model_name
@@ -79,7 +80,6 @@ class Inference:
     @bentoml.on_startup
     async def start(self) -> None:
         """Load and warm up beside the running server, so that /livez answers during a long download."""
-        serve.end_with_parent()
         self._starting = asyncio.create_task(self._start())
         self._starting.add_done_callback(_report)
 
@@ -116,8 +116,11 @@ class Inference:
         """The synthesizer, made on first use: it imports torch."""
         with self._built:
             if self._synthesizer is None:
-                from inference.synthesis import build
+                with warmup.uncollected():
+                    from inference import upstream
+                    from inference.synthesis import build
 
+                    upstream.load()
                 self._synthesizer = build(settings)
             return self._synthesizer
 
@@ -149,7 +152,11 @@ class Inference:
         """Sound of chunks, or an error for each that failed."""
         # The context is that of the first request ever served: the ids of this batch are those of its items.
         structlog.contextvars.clear_contextvars()
-        return self._get().synthesize(items)
+        clock, processor = time.perf_counter(), time.process_time()
+        results = self._get().synthesize(items)
+        spent = {"seconds": time.perf_counter() - clock, "processor_seconds": time.process_time() - processor}
+        log.info("batch", items=len(items), **{name: round(seconds, 4) for name, seconds in spent.items()})
+        return results
 
     # BentoML cannot describe a union in its OpenAPI document: it names the success, and a Failure goes over the wire as it is.
     @bentoml.api(output_spec=PlanResult)

@@ -20,17 +20,17 @@ def load() -> types.SimpleNamespace:
     """Upstream's ``DiT``, ``MelSpec`` and ``get_epss_timesteps``, without what they import and never use here: half of the start time.
 
     ``f5_tts.model`` imports the trainer with wandb and accelerate, ``f5_tts.model.modules`` takes librosa's filters for another vocoder
-    than Vocos, and x_transformers takes einx, which brings SymPy and torch's compiler, for layers that DiT does not have.
+    than Vocos, ``f5_tts.model.utils`` takes pypinyin and rjieba with their dictionaries, and x_transformers takes einx, which brings
+    SymPy and torch's compiler, for layers that DiT does not have.
     """
     os.environ.setdefault("WANDB_MODE", "disabled")
     package = importlib.import_module("f5_tts")
     bare_package = types.ModuleType("f5_tts.model")
     bare_package.__path__ = [str(Path(package.__path__[0]) / "model")]
-    filters = types.ModuleType("librosa.filters")
-    filters.mel = _librosa_mel  # type: ignore[attr-defined]
-    einx = types.ModuleType("einx")
-    einx.__getattr__ = _of_einx  # type: ignore[method-assign]
-    with _standing_in(bare_package), _standing_in(filters), _standing_in(einx):
+    later = (_later("librosa.filters", "mel"), _later("pypinyin", "Style", "lazy_pinyin"), _later("rjieba"), _later("einx"))
+    with contextlib.ExitStack() as stack:
+        for module in (bare_package, *later):
+            stack.enter_context(_standing_in(module))
         dit = importlib.import_module("f5_tts.model.backbones.dit")
         modules = importlib.import_module("f5_tts.model.modules")
         utils = importlib.import_module("f5_tts.model.utils")
@@ -51,15 +51,36 @@ def _standing_in(module: types.ModuleType) -> Iterator[None]:
         del sys.modules[name]
 
 
-def _librosa_mel(*arguments: Any, **named: Any) -> Any:
-    return importlib.import_module("librosa.filters").mel(*arguments, **named)
+class _Later:
+    """An attribute of a module that is imported when the attribute is called or looked into."""
+
+    def __init__(self, module: str, name: str) -> None:
+        self._module, self._name = module, name
+
+    def _real(self) -> Any:
+        return getattr(importlib.import_module(self._module), self._name)
+
+    def __call__(self, *arguments: Any, **named: Any) -> Any:
+        return self._real()(*arguments, **named)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._real(), name)
 
 
-def _of_einx(name: str) -> Any:
-    """An attribute of the real module, which is imported then (PEP 562). Not for what the import system itself looks at."""
-    if name.startswith("__"):
-        raise AttributeError(name)
-    return getattr(importlib.import_module("einx"), name)
+def _later(name: str, *attributes: str) -> types.ModuleType:
+    """A module that stands in for the one of this name. ``attributes`` are those that others import from it by name."""
+
+    def attribute(wanted: str) -> Any:
+        # Not for what the import system itself looks at.
+        if wanted.startswith("__"):
+            raise AttributeError(wanted)
+        return getattr(importlib.import_module(name), wanted)
+
+    module = types.ModuleType(name)
+    module.__getattr__ = attribute  # type: ignore[method-assign]
+    for wanted in attributes:
+        setattr(module, wanted, _Later(name, wanted))
+    return module
 
 
 def make_transformer(architecture: dict[str, Any], *, vocabulary_size: int, mel_bands: int = 100) -> Any:

@@ -59,11 +59,14 @@ assert (torch.get_num_threads(), torch.get_num_interop_threads()) == (1, 1)
 from inference import upstream
 upstream.load()
 heavy = {"sympy", "torch._dynamo", "scipy.signal", "librosa", "wandb", "gradio", "transformers", "accelerate", "matplotlib"}
+heavy |= {"pypinyin", "rjieba"}
 assert not heavy & set(sys.modules), heavy & set(sys.modules)
 from x_transformers import x_transformers
 assert callable(x_transformers.einx.subtract)
 import librosa.filters
 assert librosa.filters.mel(sr=24000, n_fft=1024, n_mels=100).shape == (100, 513)
+from f5_tts.model.utils import convert_char_to_pinyin
+assert convert_char_to_pinyin(["\u5929\u6c14"]) == [[" ", "tian1", " ", "qi4"]]
 import f5_tts.model
 assert f5_tts.model.Trainer
 """
