@@ -20,6 +20,7 @@ from api.errors import (
     UnsupportedMediaTypeError,
     ValidationFailedError,
 )
+from api.queries import check_query
 
 NUL = "\x00"
 Form = TypeVar("Form", bound="RequestModel")
@@ -55,10 +56,23 @@ class RequestModel(BaseModel):
             raise _failed(invalid.errors(include_url=False, include_input=False), cls.missing_code) from None
 
 
-def names_one(but: Collection[str] = ()) -> Callable[[dict[str, Any]], None]:
-    """For `json_schema_extra`: that a body must name at least one of its fields, those in `but` aside."""
+def without_null(nullable: Collection[str] = ()) -> Callable[[dict[str, Any]], None]:
+    """For `json_schema_extra`: that what may be left out may not be null, save the fields in `nullable`."""
 
     def say(schema: dict[str, Any]) -> None:
+        for name, field in schema["properties"].items():
+            if name not in nullable and "anyOf" in field:
+                (kind,) = (one for one in field.pop("anyOf") if one != {"type": "null"})
+                field.update({**kind, **field})
+
+    return say
+
+
+def names_one(*, but: Collection[str] = (), nullable: Collection[str] = ()) -> Callable[[dict[str, Any]], None]:
+    """As :func:`without_null`, and that a body must name at least one of its fields, those in `but` aside."""
+
+    def say(schema: dict[str, Any]) -> None:
+        without_null(nullable)(schema)
         schema["anyOf"] = [{"required": [name]} for name in schema["properties"] if name not in but]
 
     return say
@@ -85,11 +99,12 @@ def _why(problem: Mapping[str, Any]) -> str:
 
 
 async def read_request(request: Request[Any, Any, Any]) -> None:
-    """Litestar's `before_request`: refuse what no route can make sense of, before any of them is asked.
+    """Refuse what no route can make sense of, before any of them is asked.
 
     Runs after authentication. The parsed body is kept by the request, so nothing is parsed twice.
     """
     _refuse_nul(request)
+    check_query(request)
     field = request.route_handler.parsed_data_field
     if field is None:
         return

@@ -21,6 +21,7 @@ from litestar.openapi.spec import (
     OpenAPIResponse,
     OpenAPIType,
     Operation,
+    Reference,
     Schema,
     SecurityRequirement,
     SecurityScheme,
@@ -81,16 +82,18 @@ class Download(Operation):
 
     def __post_init__(self) -> None:
         names = ["ETag", "Cache-Control", *(["Accept-Ranges", "Content-Disposition"] if self.in_parts else [])]
-        headers = {name: OpenAPIHeader(schema=Schema(type=OpenAPIType.STRING)) for name in names}
-        range_header = {"Content-Range": OpenAPIHeader(schema=Schema(type=OpenAPIType.STRING))}
-        file = {"headers": headers, "content": _bytes(*self.media_types)}
+        text = Schema(type=OpenAPIType.STRING)
+        headers: dict[str, OpenAPIHeader | Reference] = {name: OpenAPIHeader(schema=text) for name in names}
+        content = _bytes(*self.media_types)
         self.responses = {
             **(self.responses or {}),
-            "200": OpenAPIResponse("The file", **file),
+            "200": OpenAPIResponse("The file", headers=headers, content=content),
             "304": OpenAPIResponse("Not changed since the client had it", headers=headers),
         }
         if self.in_parts:
-            self.responses["206"] = OpenAPIResponse("The part that was asked for", **{**file, "headers": {**headers, **range_header}})
+            self.responses["307"] = OpenAPIResponse("The whole file is at another address for a while, where the settings say so")
+            headers = {**headers, "Content-Range": OpenAPIHeader(schema=text)}
+            self.responses["206"] = OpenAPIResponse("The part that was asked for", headers=headers, content=content)
 
 
 @dataclass
@@ -98,7 +101,14 @@ class EventStream(Operation):
     """The `operation_class` of a route that answers with server-sent events."""
 
     def __post_init__(self) -> None:
-        content = {"text/event-stream": OpenAPIMediaType(schema=Schema(type=OpenAPIType.STRING), example=_EVENTS)}
+        text = Schema(type=OpenAPIType.STRING)
+        event = Schema(
+            type=OpenAPIType.OBJECT,
+            description="Each event. `data` is JSON",
+            properties={"id": text, "event": text, "data": Schema(type=OpenAPIType.STRING, content_media_type="application/json")},
+            required=["data"],
+        )
+        content = {"text/event-stream": OpenAPIMediaType(schema=event, example=_EVENTS)}
         self.responses = {**(self.responses or {}), "200": OpenAPIResponse("The events", content=content)}
 
 

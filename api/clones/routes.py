@@ -4,20 +4,21 @@ from dataclasses import dataclass
 from http import HTTPStatus
 from typing import Annotated, Any, Literal, get_args
 
-from litestar import Request, Response, Router, delete, get, post
+from litestar import Request, Response, Router, delete, get, patch, post
 from litestar.di import NamedDependency
 from litestar.openapi.spec import OpenAPIMediaType, Operation, Reference, RequestBody
 from litestar.params import FromPath, JSONBody, Parameter
 from litestar.response import Stream
 
 from api.auth.principal import Caller
-from api.body import read_either
+from api.body import RequestModel, read_either
 from api.clones.schemas import (
     CloneCreate,
     CloneDeleted,
     CloneDetail,
     CloneList,
     CloneOut,
+    ClonePatch,
     DirectSynthesis,
     MeasuringStarted,
     Synthesised,
@@ -77,6 +78,14 @@ async def get_clone(principal: Caller, clones: Clones, clone_id: FromPath[str]) 
     return ok(CloneDetail.with_consent(out, await clones.consent(clone_id)))
 
 
+@patch("/{clone_id:str}", responses=documented(401, 404, 409, 413, 415), summary="Let a voice speak with what was trained")
+async def update_clone(
+    request: Request[Any, Any, Any], principal: Caller, clones: Clones, clone_id: FromPath[str], data: JSONBody[ClonePatch]
+) -> Envelope[CloneOut]:
+    clone = await clones.set_training(principal.user_id, clone_id, data.training_job_id, request_id_of(request.scope))
+    return ok(CloneOut.of(clone, active_clone_id=await clones.active_id(principal.user_id)), "Voice clone updated")
+
+
 @delete("/{clone_id:str}", status_code=HTTPStatus.OK, responses=documented(401, 404), summary="Delete a voice")
 async def delete_clone(principal: Caller, clones: Clones, clone_id: FromPath[str]) -> Envelope[CloneDeleted]:
     await clones.delete(principal.user_id, clone_id)
@@ -103,7 +112,7 @@ class _FormOrJson(Operation):
     """A route that reads either has no `data` for Litestar to describe."""
 
     def __post_init__(self) -> None:
-        forms = {"application/json": SimilarTo, "multipart/form-data": SimilarToFile}
+        forms: dict[str, type[RequestModel]] = {"application/json": SimilarTo, "multipart/form-data": SimilarToFile}
         content = {kind: OpenAPIMediaType(schema=Reference(ref=f"#/components/schemas/{form.__name__}")) for kind, form in forms.items()}
         self.request_body = RequestBody(required=True, content=content)
 
@@ -170,6 +179,6 @@ def clones_router(max_upload_bytes: int) -> Router:
     similar = Router("/similar", route_handlers=[find_similar], request_max_body_size=max_upload_bytes + FORM_OVERHEAD)
     return Router(
         "/voice/clones",
-        route_handlers=[create_clone, list_clones, similar, get_clone, delete_clone, select_clone, measure_clone, synthesize],
+        route_handlers=[create_clone, list_clones, similar, get_clone, update_clone, delete_clone, select_clone, measure_clone, synthesize],
         tags=["clones"],
     )

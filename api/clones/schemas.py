@@ -36,7 +36,9 @@ class CloneCreate(RequestModel):
     """`ref_text` is what is spoken in the first sample; without it, each sample's own text is used."""
 
     name: Name
-    sample_ids: Annotated[list[Annotated[str, Field(max_length=64)]], Field(min_length=1, max_length=20)]
+    sample_ids: Annotated[
+        list[Annotated[str, Field(max_length=64)]], Field(min_length=1, max_length=20, json_schema_extra={"uniqueItems": True})
+    ]
     ref_text: ReferenceText | None = None
     description: Description | None = None
     language: Language = "en-US"
@@ -59,6 +61,12 @@ class CloneCreate(RequestModel):
             if all(field.split(".")[0] == "consent" for field in invalid.details or ()):
                 invalid.code = CONSENT_REQUIRED
             raise
+
+
+class ClonePatch(RequestModel):
+    """`training_job_id` is a training of yours that has completed and offers its voice; null is the model that everybody has."""
+
+    training_job_id: Annotated[str, Field(max_length=64)] | None
 
 
 class DirectSynthesis(RequestModel):
@@ -156,6 +164,7 @@ class CloneOut(msgspec.Struct, frozen=True, kw_only=True):
     available_styles: list[str]
     default_style: str | None
     parameters: JsonObject
+    training_job_id: str | None
     quality_metrics: CloneQuality | None
     created_at: datetime
     updated_at: datetime
@@ -179,6 +188,7 @@ class CloneOut(msgspec.Struct, frozen=True, kw_only=True):
             available_styles=row.styles,
             default_style=row.styles[0] if row.styles else None,
             parameters=row.parameters,
+            training_job_id=row.training_job_id,
             quality_metrics=_quality(row),
             created_at=row.created_at,
             updated_at=row.updated_at,

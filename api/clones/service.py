@@ -9,13 +9,14 @@ from api.errors import ConflictError, NotFoundError, ValidationFailedError, foun
 from api.limits.quotas import Quotas
 from store.clock import utcnow
 from store.ids import new_id
-from store.models import Clone, CloneConsent, CloneSample, Job
-from store.models.job import CLONE_BUILD, CLONE_QUALITY
+from store.models import Clone, CloneConsent, CloneSample, CloneTraining, Job
+from store.models.job import CLONE_BUILD, CLONE_QUALITY, COMPLETED, PROCESSING
 from store.repositories.base import Window
 from store.repositories.clones import CloneRepository
 from store.repositories.jobs import JobRepository
 from store.repositories.library import PreviewRepository
 from store.repositories.samples import SampleRepository
+from store.repositories.trainings import TrainingRepository
 from store.repositories.users import UserRepository
 from store.stores import Stores
 from worker.handlers.clone import quality_job
@@ -42,7 +43,7 @@ class CloneService:
         clone_id = new_id("vc")
         job = Job(id=new_id("job"), user_id=user_id, kind=CLONE_BUILD, subject_id=clone_id, available_at=utcnow(), request_id=request_id)
         async with self.stores.database.write() as session:
-            samples = await SampleRepository(session).owned_many(user_id, wanted.sample_ids)
+            samples = await SampleRepository(session).owned_many(user_id, wanted.sample_ids, keep=True)
             if len(samples) != len(wanted.sample_ids):
                 raise NotFoundError("sample")
             # One that is still being processed may yet be written down.
@@ -90,7 +91,7 @@ class CloneService:
     async def measure(self, user_id: str, clone_id: str, request_id: str) -> Job:
         """Queue a measurement of the voice, or name the job that is at it. What was measured before stays until there is something new."""
         async with self.stores.database.write() as session:
-            clone = found(await CloneRepository(session).owned(user_id, clone_id), "clone")
+            clone = found(await CloneRepository(session).owned_for_update(user_id, clone_id), "clone")
             if clone.status != "ready":
                 raise ConflictError("The clone is not ready; watch its status", code="CLONE_NOT_READY")
             running = await JobRepository(session).in_progress_of(clone_id)
@@ -102,10 +103,33 @@ class CloneService:
         self.ring()
         return job
 
+    async def set_training(self, user_id: str, clone_id: str, training_job_id: str | None, request_id: str) -> Clone:
+        """Let the clone speak with what a training has made, or, with None, with the model that everybody has. It is measured anew."""
+        async with self.stores.database.write() as session:
+            clone = found(await CloneRepository(session).owned_for_update(user_id, clone_id), "clone")
+            if training_job_id is None:
+                clone.training = None
+            else:
+                job = found(await TrainingRepository(session).owned_training(user_id, training_job_id), "training")
+                if job.status != COMPLETED:
+                    raise ConflictError(f"The training is {job.status}; it can be used when it has completed", code="TRAINING_NOT_READY")
+                if not (job.result or {}).get("offered"):
+                    raise ConflictError("The training has made the voice worse, and is not offered", code="TRAINING_NOT_BETTER")
+                if clone.training is None:
+                    clone.training = CloneTraining(clone_id=clone_id, job_id=job.id)
+                else:
+                    clone.training.job_id = job.id
+            running = await JobRepository(session).in_progress_of(clone_id)
+            if clone.status == "ready" and (running is None or running.status == PROCESSING):
+                clone.quality_metrics = {**(clone.quality_metrics or not_measured(None)), "reason": PENDING}
+                session.add(quality_job(clone, request_id))
+        self.ring()
+        return clone
+
     async def select(self, user_id: str, clone_id: str) -> Clone:
         """Make the clone the one that speaks where a job names no voice."""
         async with self.stores.database.write() as session:
-            clone = await CloneRepository(session).owned(user_id, clone_id)
+            clone = await CloneRepository(session).owned_for_update(user_id, clone_id)
             user = await UserRepository(session).get(user_id)
             if clone is None or user is None:
                 raise NotFoundError("clone")

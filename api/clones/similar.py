@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import ConfigDict, Field
 
-from api.body import RequestModel
+from api.body import RequestModel, without_null
 from api.clones.synthesis import answer_of
 from api.errors import ConflictError, PayloadTooLargeError, found
 from api.fields import Upload
@@ -44,7 +44,7 @@ class SimilarTo(RequestModel):
 class SimilarToFile(RequestModel):
     """The parts of the multipart form. The file is listened to and not kept."""
 
-    model_config = ConfigDict(arbitrary_types_allowed=True)
+    model_config = ConfigDict(arbitrary_types_allowed=True, json_schema_extra=without_null())
 
     file: Upload
     limit: Most = 10

@@ -16,7 +16,7 @@ from api.files.voices import VoiceFile, voice_file
 from audio.encode import content_type, encoded_rate, extension
 from store.models import Job, Sample
 from store.models.job import FINAL, SYNTHESIS
-from store.objects import ObjectNotFoundError, Objects, ObjectStat
+from store.objects import ObjectNotFoundError, Objects, ObjectStat, media_type
 from store.presets import recordings
 from store.repositories.jobs import JobRepository
 from store.repositories.samples import SampleRepository
@@ -24,8 +24,6 @@ from store.repositories.users import UserRepository
 from store.stores import Stores
 from worker.inference import SAMPLE_RATE
 
-# What `audio.decode` finds and `audio.encode` does not write.
-_OTHER_TYPES = {"m4a": "audio/mp4", "webm": "audio/webm"}
 CLONE_PREFIX = "vc_"
 
 
@@ -75,7 +73,7 @@ class Sound:
                 key=sample.original_path,
                 filename=f"{sample.id}.{sample.format}",
                 format=sample.format,
-                media_type=_media_type(sample.format),
+                media_type=media_type(sample.format),
                 duration=sample.duration,
                 sample_rate=sample.sample_rate,
                 channels=sample.channels,
@@ -121,10 +119,13 @@ class Sound:
 
 
 class FileService:
-    def __init__(self, stores: Stores, links: FileLinks, notify: Callable[[str], None]) -> None:
+    """`presigned`: downloads are sent on to the bucket, if there is one."""
+
+    def __init__(self, stores: Stores, links: FileLinks, notify: Callable[[str], None], *, presigned: bool = False) -> None:
         self.stores = stores
         self.links = links
         self.notify = notify
+        self.elsewhere_s = links.ttl_s if presigned else None
 
     async def of_job(self, user_id: str, job_id: str) -> Sound:
         """What a job of this person has spoken. Raises NotFoundError, ConflictError."""
@@ -162,7 +163,8 @@ class FileService:
 
     async def serve(self, sound: Sound, asked: Conditions) -> Response[Any]:
         """The answer to a download. Raises NotFoundError when the object is gone, RangeNotSatisfiableError."""
-        return await serve(self._objects(sound), sound.key, asked, media_type=sound.media_type, filename=sound.filename)
+        about = {"media_type": sound.media_type, "filename": sound.filename}
+        return await serve(self._objects(sound), sound.key, asked, **about, elsewhere_s=self.elsewhere_s)
 
     async def stat(self, sound: Sound) -> ObjectStat:
         """Raises NotFoundError when the object is gone."""
@@ -195,7 +197,3 @@ def _sound(row: Job | Sample | None) -> Sound:
     if row is None:
         raise NotFoundError("file")
     return Sound.of_job(row) if isinstance(row, Job) else Sound.of_sample(row)
-
-
-def _media_type(format: str) -> str:
-    return _OTHER_TYPES.get(format) or content_type(format)  # type: ignore[arg-type] # the column knows only what `decode` finds

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from http import HTTPStatus
 from typing import Annotated, Any
 
-from litestar import Response
+from litestar import Request, Response
 from litestar.di import NamedDependency, Provide
 from litestar.params import HeaderParameter
 from litestar.response import Stream
@@ -23,11 +23,12 @@ class RangeNotSatisfiableError(ApiError):
 
 @dataclass(frozen=True, slots=True)
 class Conditions:
-    """What the client says of the part that it wants and the form that it has."""
+    """What the client says of the part that it wants and the form that it has. `whole`: it asks for all of it, and not only about it."""
 
     range: str | None
     if_range: str | None
     if_none_match: str | None
+    whole: bool
 
     def have(self, etag: str) -> bool:
         """Whether the client has this form already."""
@@ -47,19 +48,25 @@ class Conditions:
 
 
 def _conditions(
+    request: Request[Any, Any, Any],
     range_header: Annotated[str | None, HeaderParameter(name="Range", description="`bytes=from-to`")] = None,
     if_range: Annotated[str | None, HeaderParameter(name="If-Range")] = None,
     if_none_match: Annotated[str | None, HeaderParameter(name="If-None-Match")] = None,
 ) -> Conditions:
-    return Conditions(range_header, if_range, if_none_match)
+    return Conditions(range_header, if_range, if_none_match, whole=request.method == "GET" and range_header is None)
 
 
 AskedConditions = NamedDependency[Conditions]
 conditions = Provide(_conditions, sync_to_thread=False)
 
 
-async def serve(objects: Objects, key: str, asked: Conditions, *, media_type: str, filename: str) -> Response[Any]:
+async def serve(
+    objects: Objects, key: str, asked: Conditions, *, media_type: str, filename: str, elsewhere_s: int | None = None
+) -> Response[Any]:
     """The object, for GET and HEAD alike. `filename` is ours, made of ids: it goes into a header as it is.
+
+    With `elsewhere_s` who wants the whole is sent to where the object lies, if clients can have it there, by an address that is good
+    for so many seconds.
 
     Raises NotFoundError when the object is gone, RangeNotSatisfiableError.
     """
@@ -76,6 +83,9 @@ async def serve(objects: Objects, key: str, asked: Conditions, *, media_type: st
     }
     if asked.have(etag):
         return Response(b"", status_code=HTTPStatus.NOT_MODIFIED, media_type=media_type, headers=headers)
+    if asked.whole and elsewhere_s is not None and (address := await objects.address(key, elsewhere_s)) is not None:
+        # The address is a key to the sound: no cache may keep it.
+        return Response(None, status_code=HTTPStatus.TEMPORARY_REDIRECT, headers={"Location": address, "Cache-Control": "no-store"})
     wanted = asked.wanted(etag, stat.size)
     part = wanted or ByteRange(0, stat.size)
     if wanted is not None:

@@ -148,8 +148,8 @@ class PreviewService:
 def fingerprint(voice: Preset | Clone, text: str) -> str:
     """What a preview is made of, so that another reference, language, manner or sentence makes another one."""
     if isinstance(voice, Preset):
-        spoken_from: tuple[str | None, str | None] = (voice.recording, voice.text)
+        spoken_from: tuple[str | None, ...] = (voice.recording, voice.text)
     else:
-        spoken_from = (voice.reference_path, voice.reference_text)
+        spoken_from = (voice.reference_path, voice.reference_text, *([voice.training_job_id] if voice.training_job_id else []))
     made_of = [*spoken_from, voice.language, sorted(voice.parameters.items()), text]
     return hashlib.sha256(msgspec.json.encode(made_of)).hexdigest()

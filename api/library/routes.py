@@ -5,6 +5,7 @@ from typing import Annotated, Any
 
 from litestar import Request, Response, Router, delete, get, post
 from litestar.di import NamedDependency
+from litestar.openapi.datastructures import ResponseSpec
 from litestar.params import FromPath, Parameter, QueryParameter
 
 from api.auth.principal import Caller
@@ -65,7 +66,8 @@ async def get_voice_model(principal: Caller, library: Library, voice_model_id: F
 
 @get(
     "/models/{voice_model_id:str}/preview",
-    responses=documented(401, 404, 409, 503),
+    responses=documented(401, 404, 409, 503)
+    | {202: ResponseSpec(Envelope[PreviewOut], generate_examples=False, description="It is being made; see `Retry-After`")},
     summary="Hear a voice",
 )
 async def get_preview(

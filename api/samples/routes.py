@@ -30,6 +30,7 @@ from api.samples.schemas import (
     Waveform,
 )
 from api.samples.service import SampleService
+from api.samples.training import Trainings, delete_training, list_trainings, train_sample
 from audio.picture import MAX_HEIGHT, MAX_WIDTH, MIN_HEIGHT, MIN_WIDTH
 
 Samples = NamedDependency[SampleService]
@@ -74,9 +75,10 @@ async def list_samples(
 
 
 @get("/{sample_id:str}", responses=documented(401, 404), summary="One recording, with its quality")
-async def get_sample(principal: Caller, samples: Samples, sample_id: FromPath[str]) -> Envelope[SampleDetail]:
+async def get_sample(principal: Caller, samples: Samples, trainings: Trainings, sample_id: FromPath[str]) -> Envelope[SampleDetail]:
     sample = await samples.get(principal.user_id, sample_id)
-    return ok(SampleDetail.with_similar(sample, await samples.similar(principal.user_id, sample_id)))
+    similar = await samples.similar(principal.user_id, sample_id)
+    return ok(SampleDetail.with_similar(sample, similar, next(iter(await trainings.of_sample(principal.user_id, sample_id)), None)))
 
 
 @patch("/{sample_id:str}", responses=documented(401, 404, 413, 415), summary="Describe a recording anew")
@@ -190,6 +192,9 @@ def samples_router(max_upload_bytes: int) -> Router:
             update_sample,
             delete_sample,
             process_sample,
+            train_sample,
+            list_trainings,
+            delete_training,
             download_sample,
             look_at_sample,
             get_waveform,

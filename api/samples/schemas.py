@@ -6,11 +6,11 @@ from typing import Any, Self
 
 import msgspec
 from pydantic import ConfigDict, field_validator, model_validator
-from pydantic.json_schema import SkipJsonSchema
 
-from api.body import RequestModel, names_one
+from api.body import RequestModel, names_one, without_null
 from api.envelope import Pagination
 from api.fields import Description, JsonObject, Language, Name, ReferenceText, Style, Upload
+from api.samples.training import TrainingOut
 from api.samples.validation import Validation, validate
 from store.models import Job, Sample
 from store.models.voice import NEUTRAL
@@ -19,7 +19,7 @@ from store.models.voice import NEUTRAL
 class SampleUpload(RequestModel):
     """The parts of the multipart form."""
 
-    model_config = ConfigDict(arbitrary_types_allowed=True)
+    model_config = ConfigDict(arbitrary_types_allowed=True, json_schema_extra=without_null())
 
     file: Upload
     name: Name
@@ -32,13 +32,13 @@ class SampleUpload(RequestModel):
 class SamplePatch(RequestModel):
     """What a person says of a recording; what is left out stays. `null` takes away what need not be there."""
 
-    model_config = ConfigDict(json_schema_extra=names_one())
+    model_config = ConfigDict(json_schema_extra=names_one(nullable=["description", "language", "ref_text"]))
 
-    name: Name | SkipJsonSchema[None] = None
+    name: Name | None = None
     description: Description | None = None
     language: Language | None = None
     ref_text: ReferenceText | None = None
-    style: Style | SkipJsonSchema[None] = None
+    style: Style | None = None
 
     @model_validator(mode="after")
     def _something(self) -> Self:
@@ -108,14 +108,20 @@ class SimilarSample(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class SampleDetail(SampleOut, frozen=True, kw_only=True):
-    """`similar_samples`, the most similar first, are known once the recording is ready."""
+    """`similar_samples`, the most similar first, are known once the recording is ready; `training` is the newest one on it, if any."""
 
     validation_results: Validation
     similar_samples: list[SimilarSample]
+    training: TrainingOut | None
 
     @classmethod
-    def with_similar(cls, row: Sample, similar: Sequence[SimilarSample]) -> SampleDetail:
-        return cls(**msgspec.structs.asdict(SampleOut.of(row)), validation_results=validate(row), similar_samples=list(similar))
+    def with_similar(cls, row: Sample, similar: Sequence[SimilarSample], training: Job | None = None) -> SampleDetail:
+        return cls(
+            **msgspec.structs.asdict(SampleOut.of(row)),
+            validation_results=validate(row),
+            similar_samples=list(similar),
+            training=TrainingOut.of(training) if training is not None else None,
+        )
 
 
 class ProcessingStarted(msgspec.Struct, frozen=True, kw_only=True):

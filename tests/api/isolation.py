@@ -17,7 +17,7 @@ from sqlalchemy import select
 from api.auth.tokens import ACCESS, Tokens
 from settings import Settings
 from store.ids import new_id
-from store.models import Base, Sample, Webhook
+from store.models import Base, Sample, TrainingSample, Webhook
 from store.vectors import pack
 from tests.api.accounts import another_session
 from tests.api.rooms import Caller, recording
@@ -93,7 +93,7 @@ class House:
         return found
 
     def body(self, endpoint: str) -> dict[str, Any]:
-        return self.bodies.get(endpoint, {})
+        return {"json": BODIES[endpoint]} if endpoint in BODIES else self.bodies.get(endpoint, {})
 
 
 async def sample_of(who: Caller) -> str:
@@ -124,6 +124,13 @@ async def webhook_of(who: Caller) -> str:
     return webhook_id
 
 
+async def training_of(who: Caller) -> dict[str, str]:
+    sample_id = await sample_of(who)
+    job_id = await who.job_row(kind="training", subject_id=sample_id, result={})
+    await who.add(TrainingSample(job_id=job_id, sample_id=sample_id, position=0))
+    return {"sample_id": sample_id, "job_id": job_id}
+
+
 async def account_of(who: Caller) -> str:
     return who.who.id
 
@@ -141,16 +148,27 @@ MAKERS: dict[str, Callable[[Caller], Awaitable[str]]] = {
 }
 
 
+# The same for what belongs to something: by the names of all parameters of the path.
+TOGETHER: dict[tuple[str, ...], Callable[[Caller], Awaitable[dict[str, str]]]] = {("sample_id", "job_id"): training_of}
+# What an example cannot hold, because it names another thing of the person's.
+BODIES: dict[str, Any] = {"PATCH /api/v1/voice/clones/{clone_id}": {"training_job_id": None}}
+
+
 def parameters_of(endpoint: str) -> list[str]:
     return re.findall(r"{(\w+)}", endpoint)
 
 
 async def address_of(endpoint: str, who: Caller) -> str:
     """The path, with things of `who` in it, just made."""
-    path = endpoint.split()[1]
-    for name in parameters_of(endpoint):
-        assert name in MAKERS, f"add to MAKERS how to make one {name!r} of somebody's, for {endpoint}"
-        path = path.replace(f"{{{name}}}", await MAKERS[name](who))
+    path, names = endpoint.split()[1], tuple(parameters_of(endpoint))
+    if len(names) > 1:
+        assert names in TOGETHER, f"add to TOGETHER how to make {names} of somebody's, for {endpoint}"
+        made = await TOGETHER[names](who)
+    else:
+        assert set(names) <= MAKERS.keys(), f"add to MAKERS how to make one of {names} of somebody's, for {endpoint}"
+        made = {name: await MAKERS[name](who) for name in names}
+    for name, its_id in made.items():
+        path = path.replace(f"{{{name}}}", its_id)
     return path
 
 

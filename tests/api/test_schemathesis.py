@@ -1,0 +1,124 @@
+"""Requests of all kinds, made from the OpenAPI document: none gets a 5xx, and no answer is other than the document says."""
+
+from __future__ import annotations
+
+import asyncio
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import httpx
+import pytest
+import uvicorn
+from litestar import Litestar
+from pydantic import SecretStr
+
+from settings import Settings
+from store.models.user import ADMIN
+from tests.api.accounts import change_user
+from tests.api.inference import FakeInference
+from tests.api.support import SignedIn, make_app, sign_up
+from tests.servers import free_port
+
+LIMITS = (
+    "requests_per_minute", "anonymous_requests_per_minute", "jobs_per_day", "samples_per_day",
+    "login_failures", "login_failures_per_account", "login_failures_per_address",
+)  # fmt: skip
+# They end the session that the requests are made with.
+LOGOUT = "/auth/logout"
+# Changing the limits would leave nothing but 429 to see.
+CONFIG = "/admin/config"
+# What one field may hold can depend on others, on the settings, and on what a voice can do: no schema says that.
+UNSAID = "positive_data_acceptance"
+
+
+@dataclass(frozen=True)
+class Served:
+    """The app behind a socket, with somebody signed in and an admin."""
+
+    url: str
+    tokens: dict[str, str]
+
+    def tried(self, who: str, *options: str) -> None:
+        """Let schemathesis try it as `who`; fails with its report."""
+        headers = ["--header", f"Authorization: Bearer {self.tokens[who]}"] if who in self.tokens else []
+        program = [sys.executable, "-m", "schemathesis.cli", "run", f"{self.url}/openapi.json", "--no-color", "--seed=7"]
+        fixed = ["--generation-deterministic", "--suppress-health-check=all", f"--exclude-checks={UNSAID}"]
+        done = subprocess.run([*program, *fixed, *headers, *options], check=False, capture_output=True, text=True, timeout=1800)
+        assert done.returncode == 0, done.stdout[-20_000:] + done.stderr[-2000:]
+        assert " passed" in done.stdout, done.stdout[-2000:]
+
+
+@contextmanager
+def served(app: Litestar) -> Iterator[Served]:
+    """In a thread: what makes the requests is a process of its own."""
+    port = free_port()
+    server = uvicorn.Server(uvicorn.Config(app, port=port, log_config=None, timeout_graceful_shutdown=5))
+    ready = threading.Event()
+    tokens: dict[str, str] = {}
+
+    async def live() -> None:
+        serving = asyncio.create_task(server.serve())
+        while not server.started and not serving.done():
+            await asyncio.sleep(0.01)
+        async with httpx.AsyncClient(base_url=f"http://127.0.0.1:{port}") as client:
+            for who in ("user", "admin"):
+                person: SignedIn = await sign_up(client, f"{who}@example.com")
+                tokens[who] = person.access_token
+            await change_user(app, person.id, role=ADMIN)
+        ready.set()
+        await serving
+
+    def run() -> None:
+        try:
+            asyncio.run(live())
+        finally:
+            ready.set()
+
+    thread = threading.Thread(target=run)
+    thread.start()
+    try:
+        assert ready.wait(60)
+        assert tokens.keys() == {"user", "admin"}, "the app did not start"
+        yield Served(f"http://127.0.0.1:{port}", tokens)
+    finally:
+        server.should_exit = True
+        thread.join(60)
+
+
+@pytest.fixture(scope="module")
+def api(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
+    folder: Path = tmp_path_factory.mktemp("schemathesis")
+    often = dict.fromkeys(LIMITS, 10**6)
+    settings = Settings(env="dev", data_dir=folder, jwt_secret=SecretStr("s" * 32), _env_file=None, **often)  # type: ignore[call-arg,arg-type]
+    with served(make_app(settings, inference_transport=FakeInference().transport)) as found:
+        yield found
+
+
+def test_anybody(api: Served) -> None:
+    api.tried("nobody", "--phases=examples")
+
+
+def test_somebody_signed_in(api: Served) -> None:
+    api.tried("user", "--phases=examples,fuzzing", "--max-examples=2", f"--exclude-path-regex={LOGOUT}")
+
+
+def test_an_admin(api: Served) -> None:
+    api.tried("admin", "--phases=fuzzing", "--max-examples=5", "--include-path-regex=/admin/", f"--exclude-path-regex={CONFIG}")
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(1800)
+@pytest.mark.parametrize("who", ["nobody", "user", "admin"])
+def test_everything_at_length(api: Served, who: str) -> None:
+    api.tried(who, "--max-examples=30", f"--exclude-path-regex={LOGOUT}|{CONFIG}")
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(600)
+def test_settings_at_length(api: Served) -> None:
+    api.tried("admin", "--max-examples=50", "--phases=examples,coverage,fuzzing", f"--include-path-regex={CONFIG}")
