@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from inference import speaker, wire
-from inference.mel import SAMPLE_RATE
+from inference.mel import SAMPLE_RATE, log_mel
 from inference.registry import Registry
 from inference.synthesis import Synthesizer
 from inference.training import corpus, sentences
@@ -29,6 +29,7 @@ class Heard:
     text: str
     speaker: str
     teacher: list[str]
+    vocoder: list[str]
     voice: list[str]
 
 
@@ -38,8 +39,9 @@ class Report:
 
     Attributes:
         word_error_rate, teacher_word_error_rate: over the same sentences by the same listener, whose grammar is the test's words.
+        vocoder_word_error_rate: of the teacher's own mel frames through the vocoder.
         nearest: share of sentences whose embedding is nearest to the reference's speaker among all the speakers of training.
-        nearest_held_out: similarity, mean cosine to the reference, for speakers that no training saw.
+        similarity: mean cosine to the reference's speaker; for speakers that no training saw, and for people, to the reference itself.
         real_time_factor: seconds of computing for a second of sound, sentences one by one.
         load_s: from nothing to ready to speak.
     """
@@ -47,6 +49,7 @@ class Report:
     sentences: int
     word_error_rate: float
     teacher_word_error_rate: float
+    vocoder_word_error_rate: float
     nearest: float
     similarity: float
     similarity_held_out: float
@@ -88,6 +91,12 @@ class Voice:
         self.spoken_s += len(sound) / SAMPLE_RATE
         return sound
 
+    def vocode(self, sound: np.ndarray) -> np.ndarray:
+        """A sound (float32, 24 kHz) to mel frames and back."""
+        vocoder = self.synthesizer.pool.load(self.synthesizer.registry.default).vocoder
+        back: np.ndarray = vocoder.decode([log_mel(sound)])[0].numpy()
+        return back
+
 
 def held_out(count: int) -> list[str]:
     """Sentences of 3 to 20 words that no training saw."""
@@ -126,7 +135,8 @@ def evaluate(
         who = teachers[i % len(teachers)]
         reference, reference_text = references[who.name]
         sound = voice.say(text, reference, reference_text, seed=i)
-        result = Heard(text, who.name, listener.hear(who.say(text).sound), listener.hear(sound))
+        taught = _levelled(who.say(text).sound)
+        result = Heard(text, who.name, listener.hear(taught), listener.hear(voice.vocode(taught)), listener.hear(sound))
         said.append(words(text))
         heard.append(result)
         embedding = speaker.embed(sound, SAMPLE_RATE)
@@ -139,6 +149,7 @@ def evaluate(
         sentences=len(texts),
         word_error_rate=word_error_rate(said, [h.voice for h in heard]),
         teacher_word_error_rate=word_error_rate(said, [h.teacher for h in heard]),
+        vocoder_word_error_rate=word_error_rate(said, [h.vocoder for h in heard]),
         nearest=float(np.mean(near)),
         similarity=float(np.mean(similar)),
         similarity_held_out=_similarity(voice, texts[:30], _references(corpus.HELD_OUT_SPEAKERS)),
