@@ -10,11 +10,11 @@ from __future__ import annotations
 import hashlib
 import tomllib
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal, get_args
 
-from inference import checkpoints
+from inference import checkpoints, tuned
 from inference.errors import LanguageUnavailableError, ModelUnavailableError
 
 MODELS_FILE = Path(__file__).with_name("models.toml")
@@ -175,7 +175,12 @@ class Registry:
         return next((name for name in self.bundled if self.refusal(name) is None), SMOKE)
 
     def spec(self, name: str) -> ModelSpec:
-        """The model of this name; ModelUnavailableError if there is none."""
+        """The model of this name; ModelUnavailableError if there is none.
+
+        A fine-tuned voice is looked for in its folder each time and stands in no list: who does not know its name cannot find it.
+        """
+        if name.startswith(tuned.PREFIX):
+            return replace(spec_from_folder(tuned.voice_folder(self.models_dir, name), {}), name=name)
         if name not in self.specs:
             raise ModelUnavailableError(f"There is no model named {name!r}.", {"models": sorted(self.specs)})
         return self.specs[name]
@@ -211,7 +216,7 @@ class Registry:
         return spec.folder if spec.folder is not None else self.models_dir / spec.name
 
     def revision(self, spec: ModelSpec) -> str:
-        """A short name for the files of a model as they are now, by their names, sizes and times: weights are too large to be read for it."""
+        """A short name for the files of a model as they are now, told by their names, sizes and times: weights are too large to read."""
         if spec.seeded:
             return "seeded"
         files = checkpoints.locate(self.folder(spec), spec.checkpoint, spec.vocabulary)

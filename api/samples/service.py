@@ -22,6 +22,7 @@ from store.repositories.clones import CloneRepository
 from store.repositories.jobs import JobRepository
 from store.repositories.library import PreviewRepository
 from store.repositories.samples import SampleRepository
+from store.repositories.trainings import TrainingRepository
 from store.stores import Stores
 from store.vectors import unpack
 
@@ -93,7 +94,7 @@ class SampleService:
     async def update(self, user_id: str, sample_id: str, wanted: SamplePatch) -> Sample:
         """Say other things of the recording. Clones that are ready keep the text that they were made with."""
         async with self.stores.database.write() as session:
-            sample = found(await SampleRepository(session).owned(user_id, sample_id), "sample")
+            sample = found(await SampleRepository(session).owned_for_update(user_id, sample_id), "sample")
             for column, value in wanted.model_dump(include=wanted.model_fields_set).items():
                 setattr(sample, column, value)
         return sample
@@ -131,12 +132,19 @@ class SampleService:
         self.ring()
         return job, sample
 
-    async def delete(self, user_id: str, sample_id: str, *, force: bool) -> Sequence[str]:
+    async def delete(self, user_id: str, sample_id: str, *, force: bool, request_id: str | None = None) -> Sequence[str]:
         """Remove the recording with all that was made of it; the ids of the clones that went along, which only `force` allows."""
         async with self.stores.database.write() as session:
             samples, clones = SampleRepository(session), CloneRepository(session)
-            sample = found(await samples.owned(user_id, sample_id), "sample")
-            needing = await samples.clones_of(sample_id)
+            found(await samples.owned(user_id, sample_id), "sample")
+            # Its jobs first, as a worker that ends one takes them. Who makes a clone of it meanwhile waits, or is waited for.
+            await JobRepository(session).hold_of(sample_id)
+            sample = found(await samples.owned_for_update(user_id, sample_id), "sample")
+            trainings = TrainingRepository(session)
+            learning = await trainings.of_sample(sample_id)
+            using = await trainings.clones_with([job.id for job in learning])
+            # A voice that was trained on it needs it too: the recording's owner wants nothing of it to be left.
+            needing = list({clone.id: clone for clone in (*await samples.clones_of(sample_id), *using)}.values())
             if needing and not force:
                 names = ", ".join(clone.id for clone in needing)
                 raise ConflictError(
@@ -149,8 +157,12 @@ class SampleService:
                 obsolete += [*clone.objects, *await PreviewRepository(session).objects(clone.id)]
                 await JobRepository(session).delete_of(clone.id)
                 await clones.delete(clone)
+            for job in learning:
+                await trainings.remove(job, request_id)
             await JobRepository(session).delete_of(sample_id)
             await samples.delete(sample)
+        if learning:
+            self.ring()
         # After the commit: what is left behind if we die here, the sweeper finds.
         await self.stores.objects.delete(*obsolete)
         await self.stores.vectors.delete([sample_id, *(clone.id for clone in needing)])

@@ -18,7 +18,7 @@ from store.objects import ObjectNotFoundError
 from store.repositories.jobs import JobRepository
 from store.repositories.trainings import TrainingRepository
 from store.stores import Stores
-from worker.errors import AttemptFailedError, JobFailedError, NotYetError, WorkError
+from worker.errors import AttemptFailedError, JobFailedError, LeaseLostError, NotYetError, WorkError
 from worker.handlers.base import Outcome, Report
 from worker.training import TrainingClient, TrainingState
 from worker.voices import STORED_LIMITS
@@ -45,7 +45,7 @@ class TrainingHandler:
     async def run(self, job: Job, report: Report) -> Outcome:
         try:
             return await self._run(job, report)
-        except asyncio.CancelledError:
+        except (asyncio.CancelledError, LeaseLostError):
             await self._let_go(job)
             raise
 

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import multiprocessing
+import os
+from multiprocessing.context import ForkServerProcess
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -33,6 +37,7 @@ def spoken(text: str = TEXT, *, frequency: float = 150.0) -> np.ndarray:
 
 def character_model(folder: Path) -> Path:
     """A model folder whose tokens are characters and whose weights are random."""
+    torch.set_num_threads(1)
     return save_model(folder)
 
 
@@ -54,3 +59,43 @@ def phoneme_model(folder: Path) -> Path:
     bundle.write_vocoder(folder / "vocoder", state=work / "vocoder.pt")
     bundle.write_timing(folder, file=work / "timing.safetensors")
     return folder
+
+
+def environment(models: Path, **settings: Any) -> dict[str, str]:
+    """The settings of a service whose only model is ``tiny`` in this folder."""
+    given = {"VOXIFY_MODEL_DIR": models, "VOXIFY_MODEL": models / "tiny", "VOXIFY_DEVICE": "cpu", "VOXIFY_LOG_LEVEL": "WARNING"}
+    return {name: str(value) for name, value in (given | settings).items()}
+
+
+class Forked:
+    """A process of a training that was forked from one which has imported everything already: as `subprocess.Popen`."""
+
+    def __init__(self, folder: Path, env: dict[str, str]) -> None:
+        context = multiprocessing.get_context("forkserver")
+        context.set_forkserver_preload(
+            ["inference.training.finetune", "resemblyzer", "librosa.core", "librosa.feature.spectral", "scipy.stats", "torchaudio"]
+        )
+        self.process: ForkServerProcess = context.Process(target=_train, args=(str(folder), env))
+        self.process.start()
+
+    def poll(self) -> int | None:
+        return self.process.exitcode
+
+    def terminate(self) -> None:
+        self.process.terminate()
+
+    def kill(self) -> None:
+        self.process.kill()
+
+    def wait(self, timeout: float | None = None) -> int:
+        self.process.join(timeout)
+        return self.process.exitcode or 0
+
+
+def _train(folder: str, env: dict[str, str]) -> None:
+    os.environ.update(env)
+    # Threads that wait for one another on a busy machine take longer than one alone.
+    torch.set_num_threads(1)
+    from inference.training import finetune
+
+    raise SystemExit(finetune.main([folder]))
