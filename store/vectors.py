@@ -68,6 +68,15 @@ class Vectors:
         about = {"owner_id": owner_id, "kind": kind}
         await asyncio.to_thread(self._collection.upsert, ids=[id_], embeddings=[embedding.tolist()], metadatas=[about])
 
+    async def put_many(self, entries: Sequence[tuple[str, str, NDArray[np.float32]]], kind: Kind) -> None:
+        """Keep many voices of one kind at once: id, owner and embedding of each. At most a few thousand."""
+        await asyncio.to_thread(
+            self._collection.upsert,
+            ids=[id_ for id_, _, _ in entries],
+            embeddings=[embedding.tolist() for _, _, embedding in entries],
+            metadatas=[{"owner_id": owner_id, "kind": kind} for _, owner_id, _ in entries],
+        )
+
     async def similar(self, owner_id: str, embedding: NDArray[np.float32], limit: int, kind: Kind | None = None) -> list[Neighbour]:
         """The nearest voices of this person, of both kinds or of one, nearest first."""
         where: dict[str, Any] = {"owner_id": owner_id}

@@ -4,14 +4,18 @@ from __future__ import annotations
 
 import contextlib
 import os
+import pwd
 import shutil
 import signal
 import socket
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import httpx
 import pytest
@@ -131,6 +135,82 @@ def redis_server(folder: Path) -> Iterator[str]:
         yield f"unix://{path}"
     finally:
         stop(process)
+
+
+@contextlib.contextmanager
+def postgres_server() -> Iterator[str]:
+    """Address of a PostgreSQL of the test's own, on a socket, that syncs nothing to disk. Needs the Debian package postgresql-15.
+
+    The address has no database: append the name of one, `postgres` to begin with, to the part before the question mark.
+    """
+    programs = sorted(Path("/usr/lib/postgresql").glob("*/bin/postgres"), key=lambda program: int(program.parts[-3]))
+    need(programs, "PostgreSQL")
+    binaries = programs[-1].parent
+    # It refuses to run as root, and the paths of sockets must be short.
+    as_whom: dict[str, Any] = {}
+    if os.geteuid() == 0:
+        account = pwd.getpwnam("nobody")
+        as_whom = {"user": account.pw_uid, "group": account.pw_gid, "extra_groups": []}
+    folder = Path(tempfile.mkdtemp(prefix="voxify-pg-"))
+    data, log_file = folder / "data", folder / "log"
+    try:
+        if as_whom:
+            os.chown(folder, as_whom["user"], as_whom["group"])
+        command = f"{binaries / 'initdb'} --pgdata={data} --username=voxify --auth=trust --no-sync --encoding=UTF8 --locale=C.UTF-8"
+        subprocess.run(command.split(), cwd=folder, stdout=subprocess.DEVNULL, check=True, **as_whom)
+        quick = {"listen_addresses": "", "fsync": "off", "synchronous_commit": "off", "full_page_writes": "off", "shared_buffers": "32MB"}
+        options = [part for name, value in quick.items() for part in ("-c", f"{name}={value}")]
+        with log_file.open("wb") as log:
+            process = subprocess.Popen(
+                [str(binaries / "postgres"), "-D", str(data), "-k", str(folder), *options],
+                cwd=folder,
+                stdout=log,
+                stderr=subprocess.STDOUT,
+                start_new_session=True,
+                **as_whom,
+            )
+        try:
+            wait_for_line("database system is ready to accept connections", process, log_file)
+            yield f"postgresql+asyncpg://voxify@/?host={folder}"
+        finally:
+            process.send_signal(signal.SIGQUIT)  # at once: nothing of it is wanted any more
+            stop(process)
+    finally:
+        shutil.rmtree(folder)
+
+
+@dataclass(frozen=True)
+class S3:
+    """A server that speaks S3, with keys that it takes."""
+
+    endpoint: str
+    access_key: str = "tester"
+    secret_key: str = "secret-of-the-tester"
+    region: str = "eu-north-1"
+
+    def bucket(self, name: str) -> Any:
+        """boto3's view of a bucket, made if it is not there."""
+        import boto3  # type: ignore[import-untyped]
+
+        keys = {"aws_access_key_id": self.access_key, "aws_secret_access_key": self.secret_key, "region_name": self.region}
+        found = boto3.resource("s3", endpoint_url=self.endpoint, **keys).Bucket(name)
+        if found.creation_date is None:
+            found.create(CreateBucketConfiguration={"LocationConstraint": self.region})
+        return found
+
+
+@contextlib.contextmanager
+def s3_server() -> Iterator[S3]:
+    """An S3 store in threads of the test's own process, that keeps everything in memory."""
+    from moto.server import ThreadedMotoServer
+
+    server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
+    server.start()
+    try:
+        host, port = server.get_host_and_port()
+        yield S3(f"http://{host}:{port}")
+    finally:
+        server.stop()
 
 
 def descendants(process: int) -> list[int]:

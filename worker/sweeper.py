@@ -45,7 +45,8 @@ class Sweeper:
             return await DeliveryRepository(session).prune(utcnow() - self.delivery_keep)
 
     async def remove_orphans(self) -> int:
-        """Remove objects older than the grace that no row names, and vectors of samples and clones that are gone. How many there were.
+        """Remove objects older than the grace that no row names or that are only half there, and vectors of samples and clones that are
+        gone. How many there were.
 
         The grace covers the time between the storing of an object and the commit that names it.
         """
@@ -58,6 +59,7 @@ class Sweeper:
             lost = sorted(set(vectors) - kept)
         await self.stores.objects.delete(*orphans)
         await self.stores.vectors.delete(lost)
-        if orphans or lost:
-            log.info("orphans removed", objects=len(orphans), vectors=len(lost))
-        return len(orphans) + len(lost)
+        unfinished = await self.stores.objects.remove_unfinished(oldest)
+        if orphans or lost or unfinished:
+            log.info("orphans removed", objects=len(orphans), vectors=len(lost), unfinished=unfinished)
+        return len(orphans) + len(lost) + unfinished

@@ -20,7 +20,7 @@ log = structlog.get_logger(__name__)
 
 
 class Worker:
-    """`slots` jobs of speech at once, one of the work on voices, a few webhooks and one training, so that none of them waits for the others."""
+    """`slots` jobs of speech at once, one of the work on voices, a few webhooks and one training: none of them waits for another."""
 
     def __init__(
         self,
@@ -40,21 +40,22 @@ class Worker:
         self.poll_s = poll_s
         self.sweep_s = sweep_s
         self.orphan_sweep_s = orphan_sweep_s
-        self._bells: list[asyncio.Event] = []
+        self._bells: list[tuple[Collection[str], asyncio.Event]] = []
         self._tasks: list[asyncio.Task[None]] = []
         self._stopping = False
 
-    def ring(self) -> None:
-        """Say that a job may be due. Harmless when there is none."""
-        for bell in self._bells:
-            bell.set()
+    def ring(self, kinds: Collection[str] | None = None) -> None:
+        """Say that a job may be due, of any kind or of the lane of these `kinds`. Harmless when there is none."""
+        for lane, bell in self._bells:
+            if kinds is None or kinds == lane:
+                bell.set()
 
     def start(self) -> None:
         lanes: list[Collection[str]] = [SYNTHESIS_KINDS] * self.slots + [VOICE_KINDS] + [WEBHOOK_KINDS] * self.webhook_slots
         lanes.append(TRAINING_KINDS)
         # A bell each: with one for all, a slot could silence it while another was between its look and its wait.
-        self._bells = [asyncio.Event() for _ in lanes]
-        self._tasks = [asyncio.create_task(self._slot(kinds, bell)) for kinds, bell in zip(lanes, self._bells, strict=True)]
+        self._bells = [(kinds, asyncio.Event()) for kinds in lanes]
+        self._tasks = [asyncio.create_task(self._slot(kinds, bell)) for kinds, bell in self._bells]
         self._tasks.append(asyncio.create_task(self._every(self.sweep_s, self._recover)))
         self._tasks.append(asyncio.create_task(self._every(self.orphan_sweep_s, self.sweeper.remove_orphans)))
         self._tasks.append(asyncio.create_task(self._every(self.orphan_sweep_s, self.sweeper.prune_deliveries)))

@@ -11,6 +11,8 @@ from alembic.script import ScriptDirectory
 from sqlalchemy.engine import Connection
 from sqlalchemy.ext.asyncio import AsyncEngine
 
+LOCK = 0x766F78696679  # of PostgreSQL's advisory locks: "voxify"
+
 
 def config(connection: Connection | None = None) -> Config:
     made = Config()
@@ -23,11 +25,21 @@ async def upgrade(engine: AsyncEngine) -> None:
     """Bring the database to the newest revision; nothing happens when it is there already."""
     # As a writer from the start: of two processes that start at once on SQLite, the second waits and finds the work done.
     async with engine.execution_options(voxify_write=True).connect() as connection:
+        if engine.dialect.name == "postgresql":
+            # The same there. It ends with the connection's transaction, in which all migrations are made.
+            await connection.exec_driver_sql(f"SELECT pg_advisory_xact_lock({LOCK})")
         await connection.run_sync(lambda sync: command.upgrade(config(sync), "head"))
         await connection.commit()
+
+
+def head() -> str:
+    """The newest revision."""
+    newest = ScriptDirectory.from_config(config()).get_current_head()
+    assert newest is not None
+    return newest
 
 
 async def is_current(engine: AsyncEngine) -> bool:
     async with engine.connect() as connection:
         current = await connection.run_sync(lambda sync: MigrationContext.configure(sync).get_current_revision())
-    return current == ScriptDirectory.from_config(config()).get_current_head()
+    return current == head()

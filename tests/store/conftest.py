@@ -1,4 +1,4 @@
-"""Real stores: SQLite files brought up by the migrations, folders of objects, embedded Chroma."""
+"""Real stores: SQLite files and a PostgreSQL brought up by the migrations, folders and buckets of objects, embedded Chroma."""
 
 from __future__ import annotations
 
@@ -15,11 +15,19 @@ from store.clock import utcnow
 from store.database import Database
 from store.ids import new_id
 from store.migrations import upgrade
-from store.models import Clone, Job, Sample, User
-from store.objects import Objects
+from store.models import Base, Clone, Job, Sample, User
+from store.objects import Bucket, Objects
 from store.repositories.queue import JobQueue, Lease
+from tests.conftest import MIGRATED, Postgres
+from tests.servers import S3
 
 NOON = datetime(2026, 1, 1, 12, tzinfo=UTC)
+
+# On a test of what one kind of store alone does
+SQLITE_ONLY = pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
+POSTGRESQL_ONLY = pytest.mark.parametrize("database_url", ["postgresql"], indirect=True)
+FOLDER_ONLY = pytest.mark.parametrize("objects", ["folder"], indirect=True)
+BUCKET_ONLY = pytest.mark.parametrize("objects", ["bucket"], indirect=True)
 
 Make = Callable[..., Awaitable[Any]]
 
@@ -38,17 +46,54 @@ def migrated(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return file
 
 
+@pytest.fixture(scope="session")
+def shared_postgres(postgres: Postgres) -> str:
+    """The address of a database that every test empties first: that is far quicker than to make one."""
+    return asyncio.run(postgres.create(MIGRATED))
+
+
+@pytest.fixture(params=["sqlite", "postgresql"])
+def database_url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
+    """Where the test has its database, one of each kind; see `SQLITE_ONLY`."""
+    if request.param == "postgresql":
+        return str(request.getfixturevalue("shared_postgres"))
+    shutil.copy(request.getfixturevalue("migrated"), tmp_path / "voxify.db")
+    return f"sqlite+aiosqlite:///{tmp_path / 'voxify.db'}"
+
+
 @pytest.fixture
-async def database(migrated: Path, tmp_path: Path) -> AsyncIterator[Database]:
-    shutil.copy(migrated, tmp_path / "voxify.db")
-    database = Database(f"sqlite+aiosqlite:///{tmp_path / 'voxify.db'}")
+def empty_url(database_url: str, tmp_path: Path, request: pytest.FixtureRequest) -> str:
+    """A new database without a table, of the same kind as `database`."""
+    if database_url.startswith("sqlite"):
+        return f"sqlite+aiosqlite:///{tmp_path / 'empty.db'}"
+    return asyncio.run(request.getfixturevalue("postgres").create())
+
+
+@pytest.fixture
+async def database(database_url: str) -> AsyncIterator[Database]:
+    """At the newest revision, and empty."""
+    database = Database(database_url)
+    if not database.is_sqlite:
+        async with database.engine.begin() as connection:
+            raw = await connection.get_raw_connection()
+            assert raw.driver_connection is not None
+            await raw.driver_connection.execute(";".join(f"DELETE FROM {table}" for table in reversed(Base.metadata.sorted_tables)))
     yield database
     await database.close()
 
 
-@pytest.fixture
-def objects(tmp_path: Path) -> Objects:
-    return Objects.in_folder(tmp_path / "objects")
+@pytest.fixture(params=["folder", "bucket"])
+def objects(request: pytest.FixtureRequest, tmp_path: Path) -> Objects:
+    """An empty store of each kind; see `FOLDER_ONLY` and `BUCKET_ONLY`."""
+    if request.param == "folder":
+        return Objects.in_folder(tmp_path / "objects")
+    s3: S3 = request.getfixturevalue("s3")
+    s3.bucket("voxify")
+    return Objects.in_bucket(bucket_of(s3, f"s3://voxify/{new_id('test')}"))
+
+
+def bucket_of(s3: S3, url: str, **others: str) -> Bucket:
+    return Bucket(url=url, endpoint=s3.endpoint, region=s3.region, access_key=s3.access_key, secret_key=s3.secret_key, **others)
 
 
 @pytest.fixture

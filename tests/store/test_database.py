@@ -18,8 +18,10 @@ from store.models import Job, User
 from store.models.base import UtcDateTime
 from store.models.job import SAMPLE_PROCESSING
 from store.stores import Stores
+from tests.store.conftest import SQLITE_ONLY
 
 
+@SQLITE_ONLY
 async def test_every_pooled_connection_has_the_pragmas(database: Database) -> None:
     wanted = {"journal_mode": "wal", "foreign_keys": 1, "busy_timeout": 10000, "synchronous": 1, "temp_store": 2}
     async with AsyncExitStack() as stack:
@@ -79,6 +81,7 @@ async def test_read_keeps_nothing(database: Database, user: Any) -> None:
         assert (await session.get_one(User, made.id)).first_name == "Ada"
 
 
+@SQLITE_ONLY
 async def test_a_reader_sees_one_moment_and_is_not_held_up_by_a_writer(database: Database, user: Any) -> None:
     made = await user(first_name="Ada")
     name = select(User.first_name).where(User.id == made.id)
@@ -92,6 +95,7 @@ async def test_a_reader_sees_one_moment_and_is_not_held_up_by_a_writer(database:
         assert await reader.scalar(name) == "Eve"
 
 
+@SQLITE_ONLY
 async def test_concurrent_transactions_that_read_and_then_write_wait_their_turn(database: Database, job: Any) -> None:
     made = await job(kind=SAMPLE_PROCESSING)
 
@@ -106,6 +110,7 @@ async def test_concurrent_transactions_that_read_and_then_write_wait_their_turn(
         assert (await session.get_one(Job, made.id)).word_count == 50
 
 
+@SQLITE_ONLY
 async def test_the_write_lock_is_taken_at_the_start(database: Database, user: Any) -> None:
     await user()
     async with database.write() as first:

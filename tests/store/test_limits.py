@@ -15,6 +15,7 @@ from store.ids import new_id
 from store.migrations import config, upgrade
 from store.models import Clone, Counter, Job, Sample, User
 from store.repositories.limits import Count, CounterRepository, UsageRepository, end_of_day_ms
+from tests.store.conftest import SQLITE_ONLY
 
 NOW = 1_800_000_000_000
 MINUTE = 60_000
@@ -130,6 +131,7 @@ async def test_a_limit_of_ones_own_counts_instead(database: Database, user: Any,
         assert not await usage.overfull("user_nobody", 0)
 
 
+@SQLITE_ONLY
 async def test_the_sum_of_jobs_is_read_from_an_index(database: Database, user: Any) -> None:
     """However many jobs somebody has: it is asked for with every new one."""
     me = await user()

@@ -109,6 +109,8 @@ CALLS: dict[str, tuple[Callable[[AsyncSession], Awaitable[Any]], str]] = {
         lambda session: QueueOrder(session).recent([SYNTHESIS]),
         "SEARCH jobs USING INDEX ix_jobs_completed (kind=?)",
     ),
+    # Else all that were ever completed would be sorted.
+    "what was measured of two kinds": (lambda session: QueueOrder(session).recent([SYNTHESIS, CLONE_BUILD]), "UNION ALL"),
     "same sound": (
         lambda session: JobRepository(session).same_sound("user_1", "x"),
         "SEARCH jobs USING INDEX ix_jobs_user_id_cache_key (user_id=? AND cache_key=?)",

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable
 from datetime import timedelta
+from pathlib import Path
 
 import pytest
 from sqlalchemy import update
@@ -199,17 +200,20 @@ async def test_the_sweeper_takes_back_the_jobs_of_the_dead(stores: Stores, make_
     assert (await job_row(made.id)).attempt == 2
 
 
-async def test_the_sweeper_removes_only_what_no_row_names(stores: Stores, make_job: MakeJob) -> None:
+async def test_the_sweeper_removes_only_what_no_row_names(stores: Stores, make_job: MakeJob, tmp_path: Path) -> None:
     kept = await make_job()
     await stores.objects.put(f"jobs/{kept.id}/1.wav", b"named")
     await stores.objects.put(f"jobs/{kept.id}/0.wav", b"of an attempt that was lost")
     await stores.objects.put("jobs/job_gone/1.wav", b"of a job that is gone")
+    half_written = tmp_path / "objects" / "jobs" / kept.id / "2.wav#1"  # as a process leaves it that dies while it stores
+    half_written.write_bytes(b"half")
     async with stores.database.write() as session:
         await session.execute(update(Job).where(Job.id == kept.id).values(output_path=f"jobs/{kept.id}/1.wav"))
     running = runner(stores, Scripted(lambda job, report: asyncio.sleep(0, Outcome())))
     assert await Sweeper(running, orphan_grace_s=60).remove_orphans() == 0, "an object may be younger than the commit that names it"
-    assert await Sweeper(running, orphan_grace_s=-1).remove_orphans() == 2
+    assert await Sweeper(running, orphan_grace_s=-1).remove_orphans() == 3
     assert [stat.key async for stat in stores.objects.list()] == [f"jobs/{kept.id}/1.wav"]
+    assert not half_written.exists()
 
 
 async def test_a_heartbeat_that_cannot_reach_the_database_does_not_stop_the_work(

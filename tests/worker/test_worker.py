@@ -8,7 +8,7 @@ from contextlib import asynccontextmanager
 from types import SimpleNamespace
 from typing import Any
 
-from worker.worker import TRAINING_KINDS, VOICE_KINDS, WEBHOOK_KINDS, Worker
+from worker.worker import SYNTHESIS_KINDS, TRAINING_KINDS, VOICE_KINDS, WEBHOOK_KINDS, Worker
 
 
 class SlowQueue:
@@ -24,11 +24,10 @@ class SlowQueue:
         yield self
 
     async def scalar(self, statement: Any) -> None:
-        kinds = str(statement.compile().params)
-        if VOICE_KINDS[0] in kinds:
+        (kinds,) = (tuple(value) for value in statement.compile().params.values() if isinstance(value, list | tuple))
+        if kinds == VOICE_KINDS:
             self.voice_looks.release()
-            return
-        if WEBHOOK_KINDS[0] in kinds or TRAINING_KINDS[0] in kinds:
+        if kinds in {VOICE_KINDS, WEBHOOK_KINDS, TRAINING_KINDS}:
             return
         self.looks += 1
         if self.looks == 1:
@@ -53,4 +52,25 @@ async def test_no_slot_silences_the_bell_of_another() -> None:
         await queue.voice_looks.acquire()  # the other slot has heard it, and gone back to wait
         queue.go.set()
         await queue.again.wait()
+    await worker.stop(grace_s=1)
+
+
+async def test_a_bell_for_one_lane_wakes_no_other() -> None:
+    queue = SlowQueue()
+    queue.go.set()
+    runner: Any = SimpleNamespace(stores=SimpleNamespace(database=queue), new_owner=lambda: "w-1", lease_s=30)
+    nothing: Any = SimpleNamespace(
+        recover=lambda: asyncio.sleep(0, 0), remove_orphans=lambda: asyncio.sleep(0, 0), prune_deliveries=lambda: asyncio.sleep(0, 0)
+    )
+    worker = Worker(runner, nothing, slots=1, poll_s=600, sweep_s=600, orphan_sweep_s=600)
+    worker.start()
+    async with asyncio.timeout(10):
+        await queue.looking.wait()
+        await queue.voice_looks.acquire()
+        worker.ring(SYNTHESIS_KINDS)
+        await queue.again.wait()
+        assert queue.voice_looks.locked(), "the voices' slot has not looked again"
+        worker.ring(VOICE_KINDS)
+        await queue.voice_looks.acquire()
+    assert queue.looks == 2
     await worker.stop(grace_s=1)

@@ -1,0 +1,65 @@
+"""Servers that several folders of tests need: started when the first test asks for one, stopped with the last."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterator
+from itertools import count
+
+import pytest
+from sqlalchemy import text
+from sqlalchemy.engine import make_url
+from sqlalchemy.ext.asyncio import create_async_engine
+
+from store.database import Database
+from store.migrations import upgrade
+from tests.servers import S3, postgres_server, s3_server
+
+MIGRATED = "migrated"
+
+
+class Postgres:
+    """A PostgreSQL of the tests' own, and the databases in it."""
+
+    def __init__(self, server: str) -> None:
+        self.server = server
+        self._numbers = count(1)
+
+    def url(self, database: str) -> str:
+        return make_url(self.server).set(database=database).render_as_string(hide_password=False)
+
+    async def create(self, template: str = "template0") -> str:
+        """The address of a new database: an empty one, or a copy of another."""
+        name = f"test_{next(self._numbers)}"
+        await self.run(f"CREATE DATABASE {name} TEMPLATE {template}")
+        return self.url(name)
+
+    async def run(self, statement: str, database: str = "postgres") -> None:
+        engine = create_async_engine(self.url(database), isolation_level="AUTOCOMMIT")
+        try:
+            async with engine.connect() as connection:
+                await connection.execute(text(statement))
+        finally:
+            await engine.dispose()
+
+
+@pytest.fixture(scope="session")
+def postgres() -> Iterator[Postgres]:
+    """With a database at the newest revision, to be copied."""
+    with postgres_server() as server:
+        made = Postgres(server)
+
+        async def migrate() -> None:
+            await made.run(f"CREATE DATABASE {MIGRATED}")
+            database = Database(made.url(MIGRATED))
+            await upgrade(database.engine)
+            await database.close()
+
+        asyncio.run(migrate())
+        yield made
+
+
+@pytest.fixture(scope="session")
+def s3() -> Iterator[S3]:
+    with s3_server() as server:
+        yield server
