@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Literal
 
@@ -23,6 +24,18 @@ class Settings(BaseSettings):
     api_host: str = "127.0.0.1"
     api_port: int = Field(8000, ge=0, le=65535)
     database_url: str = Field("", description="SQLAlchemy address; empty: SQLite in the data folder")
+    cors_origins: str = Field(
+        "", description="origins with commas between, such as `https://app.example.com`, whose web pages may call the API; `*`: all"
+    )
+    objects_url: str = Field(
+        "", pattern=r"^(s3://[^/?#]+(/[^?#]*)?)?$", description="`s3://bucket/prefix`; empty: the folder `objects` in the data folder"
+    )
+    objects_endpoint: str = Field("", description="address of the S3-compatible service; empty: Amazon's own in the region")
+    objects_public_endpoint: str = Field("", description="the same as clients reach it, for download addresses; empty: the endpoint")
+    objects_region: str = "us-east-1"
+    objects_access_key: SecretStr = Field(SecretStr(""), description="empty: what the machine offers, such as the role of an instance")
+    objects_secret_key: SecretStr = SecretStr("")
+    presigned_downloads: bool = Field(False, description="a download is sent on (307) to the bucket instead of passing through the API")
     shutdown_grace_s: float = Field(20, gt=0, description="how long open requests and event streams may take at shutdown")
 
     # Signing in
@@ -126,6 +139,12 @@ class Settings(BaseSettings):
             raise ValueError("VOXIFY_JWT_SECRET must have at least 32 characters")
         if 0 < len(self.webhook_key.get_secret_value()) < 32:
             raise ValueError("VOXIFY_WEBHOOK_KEY must have at least 32 characters")
+        if any(origin != "*" and not re.fullmatch(r"https?://[^/\s,;]+", origin) for origin in self.allowed_origins):
+            raise ValueError("VOXIFY_CORS_ORIGINS must hold origins, such as https://app.example.com, with commas between")
+        if bool(self.objects_access_key.get_secret_value()) != bool(self.objects_secret_key.get_secret_value()):
+            raise ValueError("VOXIFY_OBJECTS_ACCESS_KEY and VOXIFY_OBJECTS_SECRET_KEY go together")
+        if self.presigned_downloads and not self.objects_url:
+            raise ValueError("VOXIFY_PRESIGNED_DOWNLOADS needs a bucket: VOXIFY_OBJECTS_URL")
         if self.min_sample_s > self.max_sample_s:
             raise ValueError("VOXIFY_MIN_SAMPLE_S is longer than VOXIFY_MAX_SAMPLE_S")
         if self.smtp_user and self.smtp_tls == "none":
@@ -138,6 +157,11 @@ class Settings(BaseSettings):
     def database(self) -> str:
         """SQLAlchemy address of the database."""
         return self.database_url or f"sqlite+aiosqlite:///{self.data_dir.absolute() / 'voxify.db'}"
+
+    @property
+    def allowed_origins(self) -> frozenset[str]:
+        """The origins of `cors_origins`."""
+        return frozenset(origin for each in self.cors_origins.split(",") if (origin := each.strip()))
 
     @property
     def objects_dir(self) -> Path:

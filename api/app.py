@@ -32,15 +32,17 @@ from api.auth.passwords import Passwords
 from api.auth.principal import principal_of
 from api.auth.room import AuthRoom
 from api.auth.tokens import Tokens, signing_secret
-from api.body import read_request
 from api.clones.routes import clones_router
+from api.cors import Cors
 from api.health.checks import store_checks
 from api.health.metrics import Metrics
 from api.limits.admission import Admission
 from api.limits.room import LimitsRoom
 from api.mail.transports import MailTransport
+from api.options import before_request
 from api.requests import RequestEnvelope
 from api.samples.routes import samples_router
+from api.stores import open_stores
 from settings import Settings
 from store import migrations
 from store.stores import Stores
@@ -143,13 +145,15 @@ def create_app(
             **rooms.dependencies(),
         },
         middleware=[Authentication(), Admission()],
-        before_request=read_request,
+        before_request=before_request,
         exception_handlers={Exception: error_handling.respond},
         request_max_body_size=MAX_BODY_BYTES,
         openapi_config=openapi.config(),
         logging_config=None,
         debug=False,
     )
+    if settings.allowed_origins:
+        app.asgi_handler = Cors(app.asgi_handler, settings.allowed_origins)
     app.asgi_handler = RequestEnvelope(app.asgi_handler, metrics)
     if settings.trusted_proxies:
         # Outermost, so that everybody inside sees the address of the client.
@@ -188,8 +192,7 @@ def _stores(settings: Settings, given: Stores | None) -> AbstractAsyncContextMan
         if given is not None:
             yield given
             return
-        settings.data_dir.mkdir(parents=True, exist_ok=True)
-        own = Stores.open(database_url=settings.database, objects_dir=settings.objects_dir, vectors_dir=settings.vectors_dir)
+        own = open_stores(settings)
         try:
             yield own
         finally:

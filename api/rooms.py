@@ -28,20 +28,23 @@ from api.library.service import LibraryService
 from api.limits.quotas import Quotas
 from api.samples.pictures import SamplePictures
 from api.samples.service import SampleService
+from api.samples.training import TrainingService
 from api.webhooks.service import WebhookService
 from audio.decode import Limits
 from settings import Settings
-from store.models.job import CLONE_BUILD, CLONE_QUALITY, PREVIEW, SAMPLE_PROCESSING, SYNTHESIS, WEBHOOK_DELIVERY
+from store.models.job import CLONE_BUILD, CLONE_QUALITY, PREVIEW, SAMPLE_PROCESSING, SYNTHESIS, TRAINING, TRAINING_REMOVAL, WEBHOOK_DELIVERY
 from store.stores import Stores
 from worker.addresses import Addresses
 from worker.handlers.clone import CloneHandler
 from worker.handlers.clone_quality import CloneQualityHandler
 from worker.handlers.sample import SampleHandler
 from worker.handlers.synthesis import SynthesisHandler
+from worker.handlers.training import TrainingHandler, TrainingRemovalHandler
 from worker.handlers.webhook import WebhookHandler
 from worker.inference import InferenceClient
 from worker.run import JobRunner
 from worker.sweeper import Sweeper
+from worker.training import TrainingClient
 from worker.webhook_sender import WebhookSender
 from worker.worker import Worker
 
@@ -51,6 +54,7 @@ class Rooms:
     """The services, and the embedded worker behind them."""
 
     samples: SampleService
+    trainings: TrainingService
     pictures: SamplePictures
     files: FileService
     clones: CloneService
@@ -81,6 +85,7 @@ class Rooms:
         limits = Limits(max_bytes=settings.max_upload_bytes, min_seconds=settings.min_sample_s, max_seconds=settings.max_sample_s)
         inference = InferenceClient(settings.inference, timeout_s=settings.inference_timeout_s, transport=inference_transport)
         capabilities = Capabilities(inference)
+        tunings = TrainingClient(inference)
         outlook = Outlook(stores.database, slots=settings.worker_slots)
         streams = ProgressStreams(stores, channels, outlook)
         synthesis = SynthesisHandler(
@@ -100,6 +105,8 @@ class Rooms:
                 SAMPLE_PROCESSING: SampleHandler(stores, inference, limits),
                 CLONE_BUILD: CloneHandler(stores, inference),
                 CLONE_QUALITY: CloneQualityHandler(stores, inference),
+                TRAINING: TrainingHandler(stores, tunings),
+                TRAINING_REMOVAL: TrainingRemovalHandler(stores, tunings),
                 WEBHOOK_DELIVERY: WebhookHandler(
                     stores, sender, key=webhook_key, max_attempts=settings.webhook_max_attempts, retry_s=settings.webhook_retry_s
                 ),
@@ -123,8 +130,16 @@ class Rooms:
         jobs = JobService(stores, quotas, outlook, max_text_length=settings.max_text_length, ring=worker.ring, notify=streams.notify)
         return cls(
             samples=samples,
+            trainings=TrainingService(
+                stores, tunings, worker.ring, min_speech_s=settings.training_min_speech_s, max_trainings=settings.max_trainings
+            ),
             pictures=SamplePictures(stores.objects, samples.slots),
-            files=FileService(stores, FileLinks(signing_secret(settings), ttl_s=settings.file_link_ttl_s), streams.notify),
+            files=FileService(
+                stores,
+                FileLinks(signing_secret(settings), ttl_s=settings.file_link_ttl_s),
+                streams.notify,
+                presigned=settings.presigned_downloads,
+            ),
             clones=clones,
             voice_search=VoiceSearch(stores, inference, limits, samples.slots, threshold=settings.similarity_threshold),
             speech=DirectSpeech(clones, quotas, runner, synthesis, settings.max_text_length, clone_wait_s=settings.clone_wait_s),
@@ -180,6 +195,7 @@ def dependencies() -> dict[str, Provide]:
     """Each service under the name that routes ask for it by."""
     names = (
         "samples",
+        "trainings",
         "pictures",
         "files",
         "clones",

@@ -12,12 +12,13 @@ import json
 import sys
 import time
 from itertools import cycle
-from typing import Any
+from typing import Any, cast
 
 import uvloop
 
 END_OF_HEAD = b"\r\n\r\n"
 LENGTH = b"content-length:"
+PATIENCE_S = 60  # with the last answers
 
 
 class Connection(asyncio.Protocol):
@@ -31,8 +32,7 @@ class Connection(asyncio.Protocol):
         self._whole = 0  # bytes of the answer under way, once its head is there
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        assert isinstance(transport, asyncio.Transport)
-        self.transport = transport
+        self.transport = cast(asyncio.Transport, transport)  # uvloop's has another class
         self._ask()
 
     def data_received(self, data: bytes) -> None:
@@ -79,7 +79,8 @@ async def load(port: int, requests: list[str], connections: int, seconds: float,
         await loop.create_connection(lambda: Connection(asked, began + seconds, expected, seen, wrong), "127.0.0.1", port)
         for _ in range(connections)
     ]
-    await asyncio.gather(*(protocol.done for _, protocol in made))
+    async with asyncio.timeout(seconds + PATIENCE_S):
+        await asyncio.gather(*(protocol.done for _, protocol in made))
     took = time.perf_counter() - began
     ms = sorted(second * 1000 for second in seen)
     return {

@@ -17,8 +17,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import psutil
-
 from api.auth.tokens import ACCESS, Tokens
 from store.models import Job
 from tests.servers import ROOT, free_port, stop, wait_for_line, wait_until_ready
@@ -37,7 +35,7 @@ TEXT = "The quick brown fox jumps over the lazy dog, and then it goes home to te
 # Dialect: a series 0 to n - 1 named i, and the time that is so many seconds ago.
 SERIES = "WITH RECURSIVE series(i) AS (SELECT 0 UNION ALL SELECT i + 1 FROM series WHERE i < {rows} - 1)"
 AGO = {
-    "sqlite": "strftime('%Y-%m-%d %H:%M:%f000', 'now', '-' || ({seconds}) || ' seconds')",
+    "sqlite": "strftime('%Y-%m-%d %H:%M:%f000', 'now', (-({seconds})) || ' seconds')",
     "postgresql": "now() - ({seconds}) * interval '1 second'",
 }
 
@@ -51,15 +49,15 @@ class Server:
     rows: int
     port: int
     database_url: str
-    process: psutil.Process
+    pid: int
 
     def cpu_s(self) -> float:
-        """Processor seconds so far, user and system."""
-        times = self.process.cpu_times()
-        return float(times.user + times.system)
+        """Processor seconds so far, user and system, of all threads."""
+        fields = Path(f"/proc/{self.pid}/stat").read_text().rsplit(")", 1)[1].split()
+        return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
     def resident_mb(self) -> float:
-        return float(self.process.memory_info().rss) / 1024**2
+        return int(Path(f"/proc/{self.pid}/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE") / 1024**2
 
 
 def token_of(user_id: str) -> str:
@@ -80,9 +78,10 @@ def fill_statements(dialect: str, rows: int) -> list[str]:
     ago = AGO[dialect].format
     waits = f"(i >= {JOBS_EACH} AND i < {JOBS_EACH + WAITING_JOBS}) OR (i >= {SMALLEST} AND i < {SMALLEST + PENDING - WAITING_JOBS})"
     done = lambda value: f"CASE WHEN {waits} THEN NULL ELSE {value} END"  # noqa: E731
+    others = f"'user_' || CAST(i % {USERS} AS TEXT)"
     job = {
         "id": f"'job_' || CAST({10**18} + i AS TEXT)",
-        "user_id": f"CASE WHEN i < {JOBS_EACH} THEN '{DONE}' WHEN i < {SMALLEST} THEN '{WAITING}' ELSE 'user_' || CAST(i % {USERS} AS TEXT) END",
+        "user_id": f"CASE WHEN i < {JOBS_EACH} THEN '{DONE}' WHEN i < {SMALLEST} THEN '{WAITING}' ELSE {others} END",
         "status": f"CASE WHEN {waits} THEN 'pending' ELSE 'completed' END",
         "available_at": ago(seconds="i + 60"),
         "created_at": ago(seconds="i + 60"),
@@ -110,7 +109,7 @@ def fill_statements(dialect: str, rows: int) -> list[str]:
     }
     user = {"id": "id", "email": "id || '@example.org'", "password_hash": "'x'", "role": "'user'", "is_active": "true"}
     user |= dict.fromkeys(("created_at", "updated_at"), ago(seconds="0"))
-    people = f"SELECT 'user_' || CAST(i AS TEXT) AS id FROM series UNION ALL SELECT '{DONE}' UNION ALL SELECT '{WAITING}'"
+    people = f"SELECT 'user_' || CAST(i AS TEXT) AS id FROM series UNION ALL SELECT '{DONE}' UNION ALL SELECT '{WAITING}'"  # noqa: S608 - nobody's input
     session = {"id": "'session_of_' || id", "family_id": "'session_of_' || id", "user_id": "id", "expires_at": ago(seconds="-86400")}
     return [
         f"{SERIES.format(rows=USERS)}, people AS ({people}) {_insert('users', user, 'people')}",
@@ -142,7 +141,7 @@ def fill(url: str, dialect: str, rows: int) -> None:
         return
 
     async def run() -> None:
-        import asyncpg
+        import asyncpg  # type: ignore[import-untyped]
 
         connection = await asyncpg.connect(url.replace("+asyncpg", ""))
         for statement in [*statements, "VACUUM ANALYZE"]:
@@ -190,12 +189,13 @@ def postgres(folder: Path) -> Iterator[str]:
             parent.chmod(parent.stat().st_mode | 0o011)
         shutil.chown(folder, **account)
     port, log_file = free_port(), folder / "postgres.log"
-    data = folder / "data"
-    subprocess.run([POSTGRES / "initdb", "-D", data, "-U", "voxify", "-A", "trust"], check=True, capture_output=True, cwd=folder, **account)
-    options = ["-D", data, "-p", str(port), "-k", folder, "-c", "listen_addresses=127.0.0.1"]
+    data = str(folder / "data")
+    initdb = [str(POSTGRES / "initdb"), "-D", data, "-U", "voxify", "-A", "trust"]
+    subprocess.run(initdb, check=True, capture_output=True, cwd=folder, **account)  # noqa: S603 - nobody's input
+    program = [str(POSTGRES / "postgres"), "-D", data, "-p", str(port), "-k", str(folder), "-c", "listen_addresses=127.0.0.1"]
     with log_file.open("wb") as log:
-        process = subprocess.Popen(
-            [POSTGRES / "postgres", *options], stdout=log, stderr=subprocess.STDOUT, start_new_session=True, cwd=folder, **account
+        process: subprocess.Popen[bytes] = subprocess.Popen(  # noqa: S603 - nobody's input
+            program, stdout=log, stderr=subprocess.STDOUT, start_new_session=True, cwd=folder, **account
         )
     try:
         wait_for_line("ready to accept connections", process, log_file)
@@ -223,7 +223,7 @@ def api_server(name: str, dialect: str, rows: int, folder: Path, database_url: s
         )
     try:
         wait_until_ready(f"http://127.0.0.1:{port}", process, log_file, "/health/live")
-        yield Server(name, dialect, rows, port, database_url, psutil.Process(process.pid))
+        yield Server(name, dialect, rows, port, database_url, process.pid)
     finally:
         stop(process)
 

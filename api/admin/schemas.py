@@ -7,7 +7,6 @@ from typing import Annotated, Any, Literal, Self
 
 import msgspec
 from pydantic import ConfigDict, Field, field_validator, model_validator
-from pydantic.json_schema import SkipJsonSchema
 
 from api.auth.schemas import UserView
 from api.body import RequestModel, names_one
@@ -37,9 +36,9 @@ class UserChange(RequestModel):
 
     model_config = ConfigDict(extra="forbid", json_schema_extra=names_one())
 
-    is_active: Annotated[bool, Field(strict=True)] | SkipJsonSchema[None] = None
-    role: Literal["user", "admin"] | SkipJsonSchema[None] = None
-    limits: LimitsChange | SkipJsonSchema[None] = None
+    is_active: Annotated[bool, Field(strict=True)] | None = None
+    role: Literal["user", "admin"] | None = None
+    limits: LimitsChange | None = None
 
     @model_validator(mode="after")
     def _something(self) -> Self:

@@ -7,14 +7,13 @@ from typing import Annotated, Any, ClassVar, Literal
 
 import msgspec
 from email_validator import EmailNotValidError, validate_email
-from pydantic import AfterValidator, AwareDatetime, BeforeValidator, Field, StringConstraints
-from pydantic.json_schema import SkipJsonSchema
+from pydantic import AfterValidator, AwareDatetime, BeforeValidator, ConfigDict, Field, StringConstraints
 from pydantic_core import PydanticCustomError
 
 from api.auth.account import Changes
 from api.auth.passwords import MAX_LENGTH, MIN_LENGTH, SYMBOLS, shortcomings
 from api.auth.principal import READ, WRITE, Scope
-from api.body import RequestModel
+from api.body import RequestModel, without_null
 from store.clock import utcnow
 from store.models import ApiKey, User
 
@@ -115,13 +114,14 @@ class ReplaceProfileRequest(RequestModel):
 class ChangeProfileRequest(RequestModel):
     """What is there is changed; `null` takes a name away."""
 
+    model_config = ConfigDict(json_schema_extra=without_null(["first_name", "last_name", "current_password"]))
     missing_code: ClassVar[str] = MISSING_FIELDS
 
     # Left out they stay; unlike the names they cannot be taken away, so `null` is as wrong as nothing.
-    email: Annotated[Email | SkipJsonSchema[None], BeforeValidator(_filled), Field(json_schema_extra=_EMAIL_SCHEMA)] = None
+    email: Annotated[Email | None, BeforeValidator(_filled), Field(json_schema_extra=_EMAIL_SCHEMA)] = None
     first_name: FirstName = None
     last_name: LastName = None
-    password: Annotated[NewPassword | SkipJsonSchema[None], BeforeValidator(_filled), Field(json_schema_extra=_PASSWORD_SCHEMA)] = None
+    password: Annotated[NewPassword | None, BeforeValidator(_filled), Field(json_schema_extra=_PASSWORD_SCHEMA)] = None
     current_password: CurrentPassword = None
 
     def changes(self) -> Changes:

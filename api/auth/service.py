@@ -11,6 +11,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from api.auth.passwords import Passwords
 from api.auth.principal import Principal
+from api.auth.remembered import Remembered
 from api.auth.throttle import PasswordCheck
 from api.auth.tokens import ACCESS, REFRESH, SERVICE, Tokens, invalid_token
 from api.errors import ConflictError, ForbiddenError, UnauthorizedError
@@ -45,6 +46,7 @@ class AuthService:
         self._tokens = tokens
         self._passwords = passwords
         self._check = check
+        self._remembered = Remembered(database)
 
     async def register(self, email: str, password: str, first_name: str | None, last_name: str | None) -> User:
         """Make an account. `email` is normalised already.
@@ -129,14 +131,19 @@ class AuthService:
             UnauthorizedError: ``INVALID_TOKEN``, ``TOKEN_EXPIRED`` or ``USER_NOT_FOUND``.
             ForbiddenError: ``ACCOUNT_DISABLED``.
         """
+        if (known := self._remembered.get(token)) is not None:
+            return known
         claims = self._tokens.read(token, ACCESS, SERVICE)
+        changes = self._database.account_changes
         async with self._database.read() as session:
             user = active(await UserRepository(session).get(claims.user_id))
             if not await _is_open(session, claims.session_id):
                 raise invalid_token()
         # The row of a service token is no session: nobody has signed in with a password.
         session_id = claims.session_id if claims.audience == ACCESS else None
-        return Principal(user.id, user.role, session_id, requests_per_minute=user.limit_requests_per_minute)
+        principal = Principal(user.id, user.role, session_id, requests_per_minute=user.limit_requests_per_minute)
+        self._remembered.put(token, claims.expires_at, principal, changes)
+        return principal
 
     async def profile(self, user_id: str) -> User:
         async with self._database.read() as session:

@@ -133,7 +133,7 @@ class ProgressStreams:
             job = await jobs.get(job_id)
             if job is None:
                 return None, ""
-            standing = await self.outlook.glance(session, job)
+        standing = await self.outlook.glance(job)
         # The time that is left is not in it: it changes all the time, and is news only together with something else.
         return _event(job, standing), f"{job.attempt}-{job.status}-{job.progress:g}-{standing.queue_position or 0}"
 

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Collection, Mapping, Sequence
+import time
+from bisect import bisect_right
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import accumulate
 
 from sqlalchemy.ext.asyncio import AsyncSession
 
@@ -18,6 +21,25 @@ from worker.worker import SYNTHESIS_KINDS, VOICE_KINDS
 
 FRESH_S = 1.0
 """How old what streams are told may be: many of them watch one queue, and each change of it concerns all."""
+SHORT = 100
+"""In a queue of so many jobs at most, whoever asks for a job or a list is told of every change that this process has made."""
+SHARE = 20
+"""A look at a longer queue serves everybody for so many times the time that it took: looking never takes more than a part of it all."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Tail:
+    """Levels of all that waits, in order; how much is ahead of each and, at the end, of whoever comes next; the last level of each user."""
+
+    levels: Sequence[int]
+    ahead: Sequence[float]
+    last_of: Mapping[str, int]
+
+    @classmethod
+    def of(cls, places: Iterable[Place]) -> _Tail:
+        by_level = sorted(places, key=lambda place: place.level)
+        last_of = {place.user_id: place.level for place in by_level}
+        return cls([place.level for place in by_level], [0.0, *accumulate(place.size for place in by_level)], last_of)
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,17 +50,35 @@ class _Lane:
     running: Sequence[Spent]
     seconds_a_unit: float | None
     slots: int
+    tail: _Tail | None  # where `places` has all that waited then
 
     def standing(self, job: Job) -> Standing:
         now = utcnow()
         if job.status == PENDING:
-            place = self.places.get(job.id)
+            place = self.places.get(job.id) or (self._behind(job) if self.tail else None)
             return ENDED if place is None else waiting(place, self.running, self.seconds_a_unit, self.slots, now)
         began = job.claimed_at or job.started_at
         if job.status != PROCESSING or began is None:
             return ENDED
         left = remaining_s(Spent(size_of(job), began, job.progress, None), self.seconds_a_unit, now)
         return Standing(eta_seconds=None if left is None else round(left, 1))
+
+    def _behind(self, job: Job) -> Place:
+        """About where a job stands that came after the look: behind all on the level next to the last one of its user."""
+        assert self.tail is not None
+        level = 1 + self.tail.last_of.get(job.user_id, 0)
+        before = bisect_right(self.tail.levels, level)
+        return Place(before + 1, self.tail.ahead[before], size_of(job), job.user_id, level)
+
+
+@dataclass(frozen=True, slots=True)
+class _Seen:
+    """A look at a whole lane: when it began and how long it took, in seconds, and `job_changes` before it."""
+
+    at: float
+    took: float
+    changes: int
+    lane: _Lane
 
 
 class Outlook:
@@ -47,34 +87,46 @@ class Outlook:
     def __init__(self, database: Database, *, slots: int) -> None:
         self.database = database
         self.slots = slots
-        self._seen: dict[tuple[str, ...], tuple[float, _Lane]] = {}
+        self._seen: dict[tuple[str, ...], _Seen] = {}
         self._looking = asyncio.Lock()
 
     async def of(self, session: AsyncSession, job: Job) -> Standing:
-        """Of one job, as it is now."""
-        return (await self.of_many(session, [job])).get(job.id, ENDED)
-
-    async def of_many(self, session: AsyncSession, jobs: Sequence[Job]) -> dict[str, Standing]:
-        """Of those of the jobs that have not ended. However many they are, the queue is looked at once for each lane."""
-        found: dict[str, Standing] = {}
-        for kinds in {_lane(job.kind) for job in jobs if job.status in {PENDING, PROCESSING}}:
-            own = [job for job in jobs if job.kind in kinds and job.status in {PENDING, PROCESSING}]
-            lane = await self._look(session, kinds, [job.id for job in own if job.status == PENDING])
-            found |= {job.id: lane.standing(job) for job in own}
-        return found
-
-    async def glance(self, session: AsyncSession, job: Job) -> Standing:
-        """As `of`, but up to `FRESH_S` seconds old, for those who ask again and again."""
+        """Of one job, as it is now, with what this transaction has changed."""
         if job.status not in {PENDING, PROCESSING}:
             return ENDED
-        kinds, clock = _lane(job.kind), asyncio.get_running_loop().time
-        async with self._looking:
-            at, lane = self._seen.get(kinds, (0.0, None))
-            unknown = lane is None or (job.status == PENDING and job.id not in lane.places)
-            if lane is None or unknown or clock() - at > FRESH_S:
-                lane = await self._look(session, kinds, None)
-                self._seen[kinds] = (clock(), lane)
-        return lane.standing(job)
+        return (await self._look(session, _lane(job.kind), [job.id] if job.status == PENDING else [])).standing(job)
+
+    async def of_many(self, jobs: Sequence[Job]) -> dict[str, Standing]:
+        """Of those of the jobs that have not ended, from a look at the queue that all share: see `SHORT` and `SHARE`."""
+        return await self._shared(jobs, change_s=0.0)
+
+    async def glance(self, job: Job) -> Standing:
+        """As `of_many`, but up to `FRESH_S` seconds old, for those who ask again and again."""
+        return (await self._shared([job], change_s=FRESH_S)).get(job.id, ENDED)
+
+    async def _shared(self, jobs: Sequence[Job], *, change_s: float) -> dict[str, Standing]:
+        """`change_s`: how old what is told of a short queue may be after a change."""
+        open_ = [job for job in jobs if job.status in {PENDING, PROCESSING}]
+        found: dict[str, Standing] = {}
+        for kinds in {_lane(job.kind) for job in open_}:
+            own = [job for job in open_ if job.kind in kinds]
+            async with self._looking:
+                seen = self._seen.get(kinds)
+                if seen is None or self._is_old(seen, own, change_s):
+                    changes, began = self.database.job_changes, time.monotonic()
+                    async with self.database.read() as session:
+                        lane = await self._look(session, kinds, None)
+                    seen = self._seen[kinds] = _Seen(began, time.monotonic() - began, changes, lane)
+            found |= {job.id: seen.lane.standing(job) for job in own}
+        return found
+
+    def _is_old(self, seen: _Seen, jobs: Sequence[Job], change_s: float) -> bool:
+        age = time.monotonic() - seen.at
+        unknown = any(job.status == PENDING and job.id not in seen.lane.places for job in jobs)
+        changed = seen.changes != self.database.job_changes
+        if len(seen.lane.places) <= SHORT:
+            return unknown or age > (change_s if changed else FRESH_S)
+        return age > max(SHARE * seen.took, 0.0 if unknown else FRESH_S)
 
     async def _look(self, session: AsyncSession, kinds: tuple[str, ...], job_ids: Collection[str] | None) -> _Lane:
         order = QueueOrder(session)
@@ -82,7 +134,8 @@ class Outlook:
         places = {} if job_ids is not None and not job_ids else await order.places(kinds, job_ids)
         slots = self.slots if kinds == SYNTHESIS_KINDS else 1
         running = await order.running(kinds)
-        return _Lane(places, running, pace(await order.recent(kinds), running, utcnow()), slots)
+        tail = _Tail.of(places.values()) if job_ids is None else None
+        return _Lane(places, running, pace(await order.recent(kinds), running, utcnow()), slots, tail)
 
 
 def _lane(kind: str) -> tuple[str, ...]:

@@ -5,13 +5,13 @@ from typing import Annotated, Any, Literal, Self
 
 import msgspec
 from pydantic import ConfigDict, Field, StringConstraints, field_validator, model_validator
-from pydantic.json_schema import SkipJsonSchema
 
 from api.body import RequestModel, names_one
 from api.fields import JsonObject, Language, Style
 from api.jobs.estimates import ENDED, Standing
 from audio.encode import encoded_rate
 from store.models import Job
+from store.models.job import TRAINING
 
 LIST_TEXT_LENGTH = 100
 
@@ -81,13 +81,13 @@ class JobUpdate(_WithConfig):
 
     model_config = ConfigDict(json_schema_extra=names_one())
 
-    text_content: Text | SkipJsonSchema[None] = None
-    output_format: OutputFormat | SkipJsonSchema[None] = None
-    sample_rate: SampleRate | SkipJsonSchema[None] = None
-    speed: Speed | SkipJsonSchema[None] = None
-    pitch: Pitch | SkipJsonSchema[None] = None
-    volume: Volume | SkipJsonSchema[None] = None
-    config: JobConfig | SkipJsonSchema[None] = None
+    text_content: Text | None = None
+    output_format: OutputFormat | None = None
+    sample_rate: SampleRate | None = None
+    speed: Speed | None = None
+    pitch: Pitch | None = None
+    volume: Volume | None = None
+    config: JobConfig | None = None
 
     @model_validator(mode="after")
     def _something(self) -> Self:
@@ -114,12 +114,12 @@ class JobPatch(RequestModel):
 
     model_config = ConfigDict(json_schema_extra=names_one(but=["lease"]))
 
-    status: Literal["pending", "processing", "completed", "failed", "cancelled"] | SkipJsonSchema[None] = None
-    progress: Annotated[float, Field(ge=0, le=100, strict=True)] | SkipJsonSchema[None] = None
-    error_message: Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, max_length=2000)] | SkipJsonSchema[None] = None
-    output_file_path: Annotated[str, Field(min_length=1, max_length=255)] | SkipJsonSchema[None] = None
-    duration: Annotated[float, Field(ge=0, le=86_400, strict=True)] | SkipJsonSchema[None] = None
-    lease: Annotated[str, Field(min_length=1, max_length=128)] | SkipJsonSchema[None] = None
+    status: Literal["pending", "processing", "completed", "failed", "cancelled"] | None = None
+    progress: Annotated[float, Field(ge=0, le=100, strict=True)] | None = None
+    error_message: Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, max_length=2000)] | None = None
+    output_file_path: Annotated[str, Field(min_length=1, max_length=255)] | None = None
+    duration: Annotated[float, Field(ge=0, le=86_400, strict=True)] | None = None
+    lease: Annotated[str, Field(min_length=1, max_length=128)] | None = None
 
     @model_validator(mode="after")
     def _something(self) -> Self:
@@ -139,7 +139,8 @@ class JobOut(msgspec.Struct, frozen=True, kw_only=True):
     """A synthesis job. `model` and `is_speech` are known once it has been spoken; the smoke voice does not speak.
 
     `queue_position` counts from 1, in the order in which jobs of all people will be begun. `eta_seconds` says how long it may take until
-    the job is done, reckoned from what the newest jobs took; null while nothing has been measured. `lease` is told to a service alone.
+    the job is done, reckoned from what the newest jobs took; null while nothing has been measured. `training` is what a training has
+    brought, as its sample says it too. `lease` is told to a service alone.
     """
 
     id: str
@@ -180,6 +181,7 @@ class JobOut(msgspec.Struct, frozen=True, kw_only=True):
     started_at: datetime | None
     completed_at: datetime | None
     updated_at: datetime
+    training: JsonObject | None = None
     lease: str | None = None
 
     @classmethod
@@ -225,6 +227,7 @@ class JobOut(msgspec.Struct, frozen=True, kw_only=True):
             started_at=row.started_at,
             completed_at=row.completed_at,
             updated_at=row.updated_at,
+            training=row.result if row.kind == TRAINING else None,
             lease=lease,
         )
 

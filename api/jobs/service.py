@@ -10,11 +10,11 @@ from sqlalchemy.exc import IntegrityError
 
 from api.auth.principal import Principal
 from api.errors import ConflictError, ForbiddenError, ValidationFailedError, found
-from api.jobs.estimates import Standing
+from api.jobs.estimates import ENDED, Standing
 from api.jobs.making import check_emotion, check_length, synthesis_job, text_columns
 from api.jobs.outlook import Outlook
 from api.jobs.schemas import JobCreate, JobPatch, JobUpdate
-from api.jobs.transitions import OWNERS, check_transition, invalid_transition, require_synthesis
+from api.jobs.transitions import OWNERS, check_transition, invalid_transition, require_own, require_synthesis
 from api.limits.quotas import Quotas
 from store.models import Clone, Job
 from store.models.job import CANCELLED
@@ -26,6 +26,7 @@ from store.repositories.jobs import JobFilter, JobRepository
 from store.repositories.users import UserRepository
 from store.stores import Stores
 from worker.events import announce
+from worker.worker import SYNTHESIS_KINDS
 
 MAX_KEY_LENGTH = 255
 
@@ -38,7 +39,7 @@ class JobService:
         outlook: Outlook,
         *,
         max_text_length: int,
-        ring: Callable[[], None],
+        ring: Callable[..., None],
         notify: Callable[[str], None],
     ) -> None:
         self.stores = stores
@@ -81,22 +82,22 @@ class JobService:
             if idempotency_key is None or (repeated := await self._repeated(user_id, idempotency_key, request_hash)) is None:
                 raise
             return repeated, False
-        self.ring()
+        self.ring(SYNTHESIS_KINDS)
         return job, True
 
     async def list(self, user_id: str, window: Window, wanted: JobFilter) -> tuple[Sequence[Job], dict[str, Standing], int]:
         """The jobs of the window, how those of them stand that have not ended, and how many there are in all."""
         async with self.stores.database.read() as session:
             rows, total = await JobRepository(session).list(user_id, window, wanted)
-            return rows, await self.outlook.of_many(session, rows), total
+        return rows, await self.outlook.of_many(rows), total
 
     async def get(self, principal: Principal, job_id: str) -> tuple[Job, Standing]:
         """The job and how it stands. A service sees every job, as it may be the one to speak it."""
         async with self.stores.database.read() as session:
             jobs = JobRepository(session)
             seen = await (jobs.get(job_id) if principal.role == SERVICE else jobs.owned(principal.user_id, job_id))
-            job = found(seen, "job")
-            return job, await self.outlook.of(session, job)
+        job = found(seen, "job")
+        return job, (await self.outlook.of_many([job])).get(job.id, ENDED)
 
     async def update(self, user_id: str, job_id: str, wanted: JobUpdate) -> tuple[Job, Standing]:
         """Change what a job is to do, as long as nobody has begun with it."""
@@ -133,7 +134,7 @@ class JobService:
         async with self.stores.database.write() as session:
             jobs = JobRepository(session)
             job = found(await jobs.owned(user_id, job_id), "job")
-            require_synthesis(job)
+            require_own(job)
             check_transition(job, status)
             if status not in OWNERS:
                 raise ForbiddenError(f"Only a service may make a job {status}", details={"status": "is for services"})

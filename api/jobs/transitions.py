@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from api.errors import ConflictError
 from store.models import Job
-from store.models.job import CANCELLED, COMPLETED, FAILED, PENDING, PROCESSING, SYNTHESIS
+from store.models.job import CANCELLED, COMPLETED, FAILED, PENDING, PROCESSING, SYNTHESIS, TRAINING
 
 NEXT: dict[str, frozenset[str]] = {
     PENDING: frozenset({PROCESSING, CANCELLED, FAILED}),
@@ -31,3 +31,9 @@ def require_synthesis(job: Job) -> None:
     """Raises ConflictError: a sample or a clone whose job is taken away would be in the making for ever."""
     if job.kind != SYNTHESIS:
         raise ConflictError("This job belongs to a sample or a voice and goes when that is deleted", code="BACKGROUND_JOB")
+
+
+def require_own(job: Job) -> None:
+    """Raises ConflictError for what its owner can neither cancel nor ask for again: all but speech and trainings."""
+    if job.kind != TRAINING:
+        require_synthesis(job)

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Protocol
 from sqlalchemy.exc import SQLAlchemyError
 
 from store.database import Database
-from store.repositories.limits import Count, CounterRepository
+from store.repositories.limits import Count, CounterRepository, counting
 
 if TYPE_CHECKING:
     from redis.asyncio import Redis
@@ -64,13 +64,13 @@ class SqlCounters:
 
     async def add(self, amounts: Mapping[str, int], window_ms: int) -> Mapping[str, Count]:
         try:
-            async with self._database.write() as session:
-                now = now_ms()
-                counters = CounterRepository(session)
-                if now >= self._next_sweep_ms:
-                    self._next_sweep_ms = now + SWEEP_EVERY_MS
-                    await counters.sweep(now)
-                return await counters.add(amounts, now, now + window_ms)
+            now = now_ms()
+            if now >= self._next_sweep_ms:
+                self._next_sweep_ms = now + SWEEP_EVERY_MS
+                async with self._database.write() as session:
+                    await CounterRepository(session).sweep(now)
+            added = await self._database.run_alone(*counting(amounts, now, now + window_ms))
+            return {key: Count(count, ends) for key, count, ends in added}
         except (SQLAlchemyError, OSError) as failed:  # a refused connection comes as the latter
             raise CountersUnavailableError from failed
 

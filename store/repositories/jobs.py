@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import delete, select, update
+from sqlalchemy import bindparam, delete, select, update
 
 from store.clock import utcnow
 from store.models import Job, JobTimestamps
@@ -24,10 +24,19 @@ class JobFilter:
     created_before: datetime | None = None
 
 
+# What clients ask for again and again; made once, as the columns are many.
+_OWNED = select(Job).where(Job.user_id == bindparam("owner"), Job.id == bindparam("job"))
+
+
 class JobRepository(Repository[Job]):
     """Jobs as their owners see them. How workers see them: :mod:`store.repositories.queue`."""
 
     model = Job
+
+    async def owned(self, user_id: str, row_id: str) -> Job | None:
+        """The job if it is this person's."""
+        found: Job | None = await self.session.scalar(_OWNED, {"owner": user_id, "job": row_id})
+        return found
 
     async def by_idempotency_key(self, user_id: str, key: str) -> Job | None:
         found: Job | None = await self.session.scalar(self._owned(user_id).where(Job.idempotency_key == key))
@@ -51,11 +60,6 @@ class JobRepository(Repository[Job]):
     async def get_for_update(self, job_id: str) -> Job | None:
         """As `get`, kept from changing until the transaction ends where the database can do that for a single row."""
         found: Job | None = await self.session.scalar(select(Job).where(Job.id == job_id).with_for_update())
-        return found
-
-    async def owned_for_update(self, user_id: str, job_id: str) -> Job | None:
-        """As `owned`, kept from changing until the transaction ends where the database can do that for a single row."""
-        found: Job | None = await self.session.scalar(self._owned(user_id).where(Job.id == job_id).with_for_update())
         return found
 
     async def update_pending(self, job_id: str, **columns: Any) -> bool:
@@ -109,6 +113,10 @@ class JobRepository(Repository[Job]):
         if await self.timestamps(found.job_id) is None:
             self.session.add(found)
             await self.session.flush()
+
+    async def hold_of(self, subject_id: str) -> None:
+        """Keep the background work on a sample or clone from changing until the transaction ends, where rows can be kept so."""
+        await self.session.execute(select(Job.id).where(Job.subject_id == subject_id).order_by(Job.id).with_for_update())
 
     async def delete_of(self, subject_id: str) -> None:
         """Delete the background work on a sample or clone that goes too. A worker that is at it loses its lease and stops."""

@@ -41,6 +41,16 @@ def _adding(rows: int) -> TextClause:
     """)  # noqa: S608 - made of numbers alone
 
 
+def counting(amounts: Mapping[str, int], now_ms: int, ends_at_ms: int) -> tuple[TextClause, dict[str, Any]]:
+    """The statement that adds to counters, and its values; it returns each key, its count and its end. See `CounterRepository.add`."""
+    # In one order in every transaction, so that two never wait for one another.
+    ordered = sorted(amounts.items())
+    values: dict[str, Any] = {"now": now_ms, "ends": ends_at_ms}
+    for number, (key, amount) in enumerate(ordered):
+        values |= {f"key{number}": key, f"amount{number}": amount}
+    return _adding(len(ordered)), values
+
+
 class CounterRepository:
     """Counters that begin anew when their window has ended. Each change is one statement, atomic whatever the number of processes."""
 
@@ -53,12 +63,7 @@ class CounterRepository:
         `ends_at_ms`: where the window of a counter ends that has none now. What exceeds a limit is counted too: the window ends
         all the same.
         """
-        # In one order in every transaction, so that two never wait for one another.
-        ordered = sorted(amounts.items())
-        values: dict[str, Any] = {"now": now_ms, "ends": ends_at_ms}
-        for number, (key, amount) in enumerate(ordered):
-            values |= {f"key{number}": key, f"amount{number}": amount}
-        added = await self.session.execute(_adding(len(ordered)), values)
+        added = await self.session.execute(*counting(amounts, now_ms, ends_at_ms))
         return {key: Count(count, ends) for key, count, ends in added}
 
     async def give_back(self, key: str, now_ms: int) -> None:

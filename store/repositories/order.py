@@ -5,14 +5,16 @@ from __future__ import annotations
 from collections.abc import Collection
 from dataclasses import dataclass
 from datetime import datetime
+from functools import lru_cache
 from typing import Any
 
-from sqlalchemy import ColumnElement, Select, case, func, select
+from sqlalchemy import ColumnElement, Select, bindparam, case, func, select, union_all
 from sqlalchemy.orm import aliased
 
 from store.clock import utcnow
 from store.models import Job
-from store.models.job import COMPLETED, PENDING, PROCESSING
+from store.models.base import UtcDateTime
+from store.models.job import COMPLETED, PENDING, PROCESSING, TRAINING
 from store.repositories.base import Repository
 
 JOB_UNITS = 20.0
@@ -22,11 +24,16 @@ RECENT = 10
 
 @dataclass(frozen=True, slots=True)
 class Place:
-    """Where a waiting job stands. `position` is from 1; `ahead` is the size of all jobs before it, `size` its own (see `size_of`)."""
+    """Where a waiting job stands. `position` is from 1; `ahead` is the size of all jobs before it, `size` its own (see `size_of`).
+
+    `level` is how many jobs its user, `user_id`, runs when it is claimed, itself included, if nothing that runs now ended before.
+    """
 
     position: int
     ahead: float
     size: float
+    user_id: str = ""
+    level: int = 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,57 +61,76 @@ class QueueOrder(Repository[Job]):
         what runs now and n - 1 more: that sum is its level, and the order is by level, then priority, then age. Within a user it is
         priority, then age. What is not due yet comes behind all that is, by its time.
         """
-        now = utcnow()
-        running = aliased(Job)
-        load = select(running.user_id, func.count().label("jobs")).where(running.status == PROCESSING).group_by(running.user_id).subquery()
-        # Of its own: SQLite would rather walk all jobs by their users than sort those that wait.
-        pending = (
-            select(
-                Job.id,
-                Job.user_id,
-                Job.priority,
-                Job.created_at,
-                case((Job.available_at <= now, now), else_=Job.available_at).label("due"),
-                _size().label("size"),
-            )
-            .where(Job.status == PENDING, Job.kind.in_(kinds))
-            .cte("pending")
-            .prefix_with("MATERIALIZED")
-        )
-        turn = func.row_number().over(
-            partition_by=pending.c.user_id, order_by=(pending.c.due, pending.c.priority.desc(), pending.c.created_at, pending.c.id)
-        )
-        waiting = (
-            select(pending, (func.coalesce(load.c.jobs, 0) + turn).label("level"))
-            .outerjoin(load, load.c.user_id == pending.c.user_id)
-            .subquery()
-        )
-        order = (waiting.c.due, waiting.c.level, waiting.c.priority.desc(), waiting.c.created_at, waiting.c.id)
-        ranked = select(
-            waiting.c.id,
-            func.row_number().over(order_by=order).label("position"),
-            func.coalesce(func.sum(waiting.c.size).over(order_by=order, rows=(None, -1)), 0.0).label("ahead"),
-            waiting.c.size,
-        ).subquery()
-        statement = select(ranked)
-        if job_ids is not None:
-            statement = statement.where(ranked.c.id.in_(job_ids))
-        return {row.id: Place(row.position, row.ahead, row.size) for row in await self.session.execute(statement)}
+        statement = _places(tuple(kinds), job_ids is not None)
+        rows = await self.session.execute(statement, {"now": utcnow()} | ({"job_ids": list(job_ids)} if job_ids is not None else {}))
+        return {job_id: Place(*place) for job_id, *place in rows}
 
     async def running(self, kinds: Collection[str]) -> list[Spent]:
         """What is under way."""
-        rows = await self.session.execute(_spent().where(Job.status == PROCESSING, Job.kind.in_(kinds)))
+        rows = await self.session.execute(_under_way(tuple(kinds)))
         return [Spent(*row) for row in rows if row.began is not None]
 
     async def recent(self, kinds: Collection[str]) -> list[Spent]:
         """The newest that were completed by work and not from the cache."""
-        rows = await self.session.execute(
-            _spent()
-            .where(Job.status == COMPLETED, Job.kind.in_(kinds), Job.cache_hit.is_(False))
-            .order_by(Job.completed_at.desc())
-            .limit(RECENT)
-        )
+        rows = await self.session.execute(_newest(tuple(kinds)))
         return [Spent(*row) for row in rows if row.began is not None]
+
+
+# Statements are made once for each lane: to put one together takes SQLAlchemy longer than the database needs for it.
+@lru_cache
+def _places(kinds: tuple[str, ...], named: bool) -> Select[Any]:
+    now = bindparam("now", type_=UtcDateTime)
+    running = aliased(Job)
+    # Not trainings: they take hours, in a lane of their own.
+    busy = (running.status == PROCESSING, running.kind != TRAINING)
+    load = select(running.user_id, func.count().label("jobs")).where(*busy).group_by(running.user_id).subquery()
+    # Of its own: SQLite would rather walk all jobs by their users than sort those that wait.
+    pending = (
+        select(
+            Job.id,
+            Job.user_id,
+            Job.priority,
+            Job.created_at,
+            case((Job.available_at <= now, now), else_=Job.available_at).label("due"),
+            _size().label("size"),
+        )
+        .where(Job.status == PENDING, Job.kind.in_(kinds))
+        .cte("pending")
+        .prefix_with("MATERIALIZED")
+    )
+    turn = func.row_number().over(
+        partition_by=pending.c.user_id, order_by=(pending.c.due, pending.c.priority.desc(), pending.c.created_at, pending.c.id)
+    )
+    waiting = (
+        select(pending, (func.coalesce(load.c.jobs, 0) + turn).label("level"))
+        .outerjoin(load, load.c.user_id == pending.c.user_id)
+        .subquery()
+    )
+    order = (waiting.c.due, waiting.c.level, waiting.c.priority.desc(), waiting.c.created_at, waiting.c.id)
+    ranked = select(
+        waiting.c.id,
+        func.row_number().over(order_by=order).label("position"),
+        func.coalesce(func.sum(waiting.c.size).over(order_by=order, rows=(None, -1)), 0.0).label("ahead"),
+        waiting.c.size,
+        waiting.c.user_id,
+        waiting.c.level,
+    ).subquery()
+    statement = select(ranked)
+    return statement.where(ranked.c.id.in_(bindparam("job_ids", expanding=True))) if named else statement
+
+
+@lru_cache
+def _under_way(kinds: tuple[str, ...]) -> Select[Any]:
+    return _spent().where(Job.status == PROCESSING, Job.kind.in_(kinds))
+
+
+@lru_cache
+def _newest(kinds: tuple[str, ...]) -> Select[Any]:
+    # The newest of each kind come sorted from the index; of several kinds at once, all that were ever completed would be sorted.
+    done = (Job.status == COMPLETED, Job.cache_hit.is_(False))
+    newest = [_spent().where(*done, Job.kind == kind).order_by(Job.completed_at.desc()).limit(RECENT).subquery() for kind in kinds]
+    each = union_all(*map(select, newest)).subquery()
+    return select(each).order_by(each.c.completed_at.desc()).limit(RECENT)
 
 
 def _size() -> ColumnElement[Any]:

@@ -47,6 +47,7 @@ class FakeInference:
         self.calls: list[tuple[str, dict[str, Any]]] = []
         self.faults: dict[str, Callable[[dict[str, Any]], httpx.Response]] = {}
         self.revision = "1"  # of the model
+        self.training: Callable[[httpx.Request, dict[str, Any]], httpx.Response] | None = None  # answers below `/train`
         self.gate = asyncio.Event()
         self.gate.set()
         self.waiting = asyncio.Semaphore(0)  # released for every chunk that is asked for
@@ -64,6 +65,8 @@ class FakeInference:
             await self.gate.wait()
         if path in self.faults:
             return self.faults[path](body)
+        if path.startswith("/train") and self.training is not None:
+            return self.training(request, body)
         match path:
             case "/plan":
                 return httpx.Response(200, json=_plan(body, self.revision))

@@ -115,7 +115,10 @@ async def test_without_the_service_nobody_listens(me: Caller, monkeypatch: pytes
 
 
 async def test_both_forms_are_documented(client: httpx.AsyncClient) -> None:
-    operation = (await client.get("/openapi.json")).json()["paths"]["/api/v1/voice/clones/similar"]["post"]
-    content = operation["requestBody"]["content"]
-    assert content["application/json"]["schema"]["required"] == ["id"]
-    assert content["multipart/form-data"]["schema"]["properties"]["file"]["format"] == "binary"
+    document = (await client.get("/openapi.json")).json()
+    content = document["paths"]["/api/v1/voice/clones/similar"]["post"]["requestBody"]["content"]
+    assert content["application/json"]["schema"]["$ref"].endswith("/SimilarTo")
+    assert content["multipart/form-data"]["schema"]["$ref"].endswith("/SimilarToFile")
+    schemas = document["components"]["schemas"]
+    assert schemas["SimilarTo"]["required"] == ["id"]
+    assert schemas["SimilarToFile"]["properties"]["file"]["format"] == "binary"

@@ -12,6 +12,7 @@ import pytest
 from sqlalchemy import event
 
 from api.jobs import events
+from api.jobs import outlook as outlook_module
 from store.clock import utcnow
 from store.ids import new_id
 from store.models import Job
@@ -89,9 +90,9 @@ async def test_lists_look_at_the_queue_once(quiet: Caller) -> None:
     async def statements(query: str) -> int:
         seen = 0
 
-        def count(*_: Any) -> None:
+        def count(_connection: Any, _cursor: Any, statement: str, *_: Any) -> None:
             nonlocal seen
-            seen += 1
+            seen += "FROM jobs" in statement
 
         engine = quiet.stores.database.engine.sync_engine
         event.listen(engine, "before_cursor_execute", count)
@@ -174,3 +175,24 @@ async def test_the_promise_is_kept_within_a_factor_of_two(me: Caller, stranger: 
     assert len(late) >= 5
     for job_id in late:
         assert 0.5 <= promised[job_id] / took[job_id] <= 2, (promised[job_id], took[job_id])
+
+
+async def test_a_long_queue_is_looked_at_now_and_then(quiet: Caller, stranger: Caller, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(outlook_module, "SHORT", 2)
+    monkeypatch.setattr(outlook_module, "SHARE", 10**9)
+    mine = [await waiting(quiet) for _ in range(3)]
+    assert (await quiet.data("GET", f"/job/{mine[2]}"))["queue_position"] == 3
+    outlook = quiet.app.state.rooms.jobs.outlook
+
+    async def looked(*_: Any) -> Any:
+        raise AssertionError("the queue was looked at again")
+
+    outlook._look = looked
+    first, fourth = await waiting(stranger), await waiting(quiet)
+    # Behind the only one that is on the first level; and behind all.
+    assert (await stranger.data("GET", f"/job/{first}"))["queue_position"] == 2
+    assert (await quiet.data("GET", f"/job/{fourth}"))["queue_position"] == 4
+    del outlook._look
+    monkeypatch.setattr(outlook_module, "SHARE", 0)
+    monkeypatch.setattr(outlook_module, "FRESH_S", 0)
+    assert (await quiet.data("GET", f"/job/{mine[2]}"))["queue_position"] == 4, "the stranger's is before it now"

@@ -1,10 +1,9 @@
-"""What a statement costs on SQLite, and that transactions are what they were."""
+"""Transactions on SQLite: one moment for who reads, statements that stand alone, and what is noted of changes."""
 
 from __future__ import annotations
 
 from typing import Any
 
-import aiosqlite
 import pytest
 from sqlalchemy import func, select, text
 from sqlalchemy.exc import IntegrityError
@@ -17,43 +16,14 @@ pytestmark = SQLITE_ONLY
 COUNT = select(func.count()).select_from(User)
 
 
-@pytest.fixture
-def trips(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
-    """The functions that were sent to the thread of a connection and waited for."""
-    sent: list[Any] = []
-    execute = aiosqlite.Connection._execute
-
-    async def counted(self: Any, function: Any, *arguments: Any, **named: Any) -> Any:
-        sent.append(function)
-        return await execute(self, function, *arguments, **named)
-
-    monkeypatch.setattr(aiosqlite.Connection, "_execute", counted)
-    return sent
-
-
-async def test_a_statement_is_one_trip_and_a_look_up_none(database: Database, user: Any, trips: list[Any]) -> None:
-    made = await user()
-    async with database.read() as session:
-        trips.clear()
-        await session.scalar(COUNT)
-    assert len(trips) == 1
-    async with database.look_up() as session:
-        trips.clear()
-        assert await session.get(User, made.id) is not None
-    assert not trips
-    await database.run_alone(text("UPDATE users SET first_name = :name"), {"name": "Ada"})
-    assert len(trips) == 1
-
-
-@pytest.mark.parametrize("how", ["read", "look_up"])
-async def test_a_reader_sees_one_moment_and_the_next_one_what_came_since(database: Database, user: Any, how: str) -> None:
+async def test_a_reader_sees_one_moment_and_the_next_one_what_came_since(database: Database, user: Any) -> None:
     await user()
     for already in (1, 2, 3):
-        async with getattr(database, how)() as session:
+        async with database.read() as session:
             assert await session.scalar(COUNT) == already
             await user()
             assert await session.scalar(COUNT) == already
-    async with database.look_up() as session:
+    async with database.read() as session:
         assert await session.scalar(COUNT) == 4
 
 
@@ -63,16 +33,15 @@ async def test_what_runs_alone_is_kept_and_tells_what_it_did(database: Database,
     assert [tuple(row) for row in await database.run_alone(renamed, {"name": "Ada", "id": made.id})] == [(made.id, "Ada")]
     with pytest.raises(IntegrityError):
         await database.run_alone(text("UPDATE users SET email = NULL WHERE id = :id"), {"id": made.id})
-    async with database.look_up() as session:
+    async with database.read() as session:
         assert (await session.get_one(User, made.id)).first_name == "Ada"
 
 
 async def test_a_failed_statement_leaves_no_transaction_behind(database: Database, user: Any) -> None:
     await user()
-    for how in (database.read, database.look_up):
-        with pytest.raises(Exception, match="no such table"):
-            async with how() as session:
-                await session.execute(text("SELECT * FROM missing"))
+    with pytest.raises(Exception, match="no such table"):
+        async with database.read() as session:
+            await session.execute(text("SELECT * FROM missing"))
     await user()
     async with database.read() as session:
         assert await session.scalar(COUNT) == 2
