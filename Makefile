@@ -26,7 +26,7 @@ demo: .venv/.installed  ## Walk the main job: a voice in, speech out
 	@exec $(BIN)/python -m scripts.demo
 
 test: .venv/.installed  ## The whole test suite
-	$(BIN)/python -m pytest -m "not slow"
+	$(BIN)/python -m pytest -m "not slow" -n 2 --dist loadfile
 
 test-slow: .venv/.installed  ## The tests that take minutes each
 	$(BIN)/python -m pytest -m slow

@@ -20,17 +20,22 @@ from inference.training.listen import Listener, word_error_rate, words
 from inference.training.teachers import Speaker
 
 SHORTEST_WORDS, LONGEST_WORDS = 3, 20
+GROUP = 20
 
 
 @dataclass(frozen=True)
 class Heard:
-    """One sentence: what was said, and the words heard from the teacher and from the voice."""
+    """One sentence: what was said, and the words heard from the teacher, from its frames through the vocoder, and from the voice.
+
+    ``among_all`` are the same by a listener who may hear any word of the test.
+    """
 
     text: str
     speaker: str
     teacher: list[str]
     vocoder: list[str]
     voice: list[str]
+    among_all: dict[str, list[str]]
 
 
 @dataclass(frozen=True)
@@ -38,8 +43,9 @@ class Report:
     """The measures of a voice.
 
     Attributes:
-        word_error_rate, teacher_word_error_rate: over the same sentences by the same listener, whose grammar is the test's words.
+        word_error_rate, teacher_word_error_rate: over the same sentences by the same listener, who may hear the words of `GROUP` sentences.
         vocoder_word_error_rate: of the teacher's own mel frames through the vocoder.
+        all_words: the three for a listener who may hear any word of the test, each as likely.
         nearest: share of sentences whose embedding is nearest to the reference's speaker among all the speakers of training.
         similarity: mean cosine to the reference's speaker; for speakers that no training saw, and for people, to the reference itself.
         real_time_factor: seconds of computing for a second of sound, sentences one by one.
@@ -50,6 +56,7 @@ class Report:
     word_error_rate: float
     teacher_word_error_rate: float
     vocoder_word_error_rate: float
+    all_words: dict[str, float]
     nearest: float
     similarity: float
     similarity_held_out: float
@@ -127,7 +134,7 @@ def evaluate(
     teachers = [Speaker("flite", name) for name in ("slt", "rms", "awb", "kal16")]
     references = _references(list(dict.fromkeys(teachers)))
     everyone = {who.name: _centre(who) for who in corpus.speakers()}
-    listener = Listener({word for text in texts for word in words(text)})
+    everything = Listener({word for text in texts for word in words(text)})
     said: list[list[str]] = []
     heard: list[Heard] = []
     near, similar = [], []
@@ -136,7 +143,11 @@ def evaluate(
         reference, reference_text = references[who.name]
         sound = voice.say(text, reference, reference_text, seed=i)
         taught = _levelled(who.say(text).sound)
-        result = Heard(text, who.name, listener.hear(taught), listener.hear(voice.vocode(taught)), listener.hear(sound))
+        if i % GROUP == 0:
+            listener = Listener({word for near in texts[i : i + GROUP] for word in words(near)})
+        sounds = {"teacher": taught, "vocoder": voice.vocode(taught), "voice": sound}
+        among_all = {name: everything.hear(each) for name, each in sounds.items()}
+        result = Heard(text, who.name, **{name: listener.hear(each) for name, each in sounds.items()}, among_all=among_all)
         said.append(words(text))
         heard.append(result)
         embedding = speaker.embed(sound, SAMPLE_RATE)
@@ -150,6 +161,7 @@ def evaluate(
         word_error_rate=word_error_rate(said, [h.voice for h in heard]),
         teacher_word_error_rate=word_error_rate(said, [h.teacher for h in heard]),
         vocoder_word_error_rate=word_error_rate(said, [h.vocoder for h in heard]),
+        all_words={name: round(word_error_rate(said, [h.among_all[name] for h in heard]), 4) for name in ("teacher", "vocoder", "voice")},
         nearest=float(np.mean(near)),
         similarity=float(np.mean(similar)),
         similarity_held_out=_similarity(voice, texts[:30], _references(corpus.HELD_OUT_SPEAKERS)),
