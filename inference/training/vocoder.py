@@ -17,6 +17,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from inference import upstream
 from inference.mel import HOP_LENGTH, MEL_BANDS
 
 WINDOW = 64 * HOP_LENGTH
@@ -59,6 +60,8 @@ class VocoderTrainer:
         self.vocoder = make()
         self.learned = torch.nn.ModuleList([self.vocoder.backbone, self.vocoder.head])
         self.optimizer = torch.optim.AdamW(self.learned.parameters(), lr=learning_rate, betas=(0.8, 0.95), weight_decay=0.01)
+        # Not the vocoder's own features: their floor is lower than that of the frames which it will be given.
+        self.log_mel = upstream.load().MelSpec(mel_spec_type="vocos")
         self.state, self.steps, self.rate, self.items, self.save_every = state, steps, learning_rate, items, save_every
         self.step, self.loss = 0, math.nan
         if state.exists():
@@ -85,10 +88,10 @@ class VocoderTrainer:
                 group["lr"] = self.rate * min(1.0, (self.step + 1) / 100) * max(0.02, 0.5 * (1 + math.cos(math.pi * along)))
             wanted = torch.from_numpy(np.stack([self._window(rng.choice(sounds), rng) for _ in range(self.items)]))
             with torch.no_grad():
-                mel = self.vocoder.feature_extractor(wanted)
+                mel = self.log_mel(wanted)
             made = self.vocoder.head(self.vocoder.backbone(mel))[:, : wanted.shape[1]]
             wanted = wanted[:, : made.shape[1]]
-            mel_error = self.vocoder.feature_extractor(made) - self.vocoder.feature_extractor(wanted)
+            mel_error = self.log_mel(made) - self.log_mel(wanted)
             loss = spectral_loss(made, wanted) + mel_error.abs().mean()
             self.optimizer.zero_grad(set_to_none=True)
             loss.backward()
