@@ -13,14 +13,19 @@ _numbers = count(1)
 
 
 @pytest.fixture(scope="session")
-def inference_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    with inference_server(tmp_path_factory.mktemp("inference")) as url:
+def inference_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("inference")
+
+
+@pytest.fixture(scope="session")
+def inference_url(inference_folder: Path) -> Iterator[str]:
+    with inference_server(inference_folder) as url:
         yield url
 
 
 @pytest.fixture(scope="session")
-def inference_log(inference_url: str, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return tmp_path_factory.getbasetemp() / "inference0" / "inference.log"
+def inference_log(inference_url: str, inference_folder: Path) -> Path:
+    return inference_folder / "inference.log"
 
 
 @pytest.fixture(scope="session")

@@ -28,7 +28,7 @@ SENTENCES = (
     "We will need more water before the end of the day.",
 )
 OTHER_WORDS = "the quick brown fox jumps over a lazy dog near this old stone bridge while heavy rain falls on green hills"
-STEPS = 10
+STEPS = 16
 MOST_ERRORS = 0.5
 LEAST_ERRORS_OF_OTHERS = 0.8
 
