@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 import torch
+import yaml
 from torch.nn.utils.rnn import pad_sequence
 
 from inference import batching
@@ -80,11 +81,14 @@ class Vocos:
     Args:
         model: a ``vocos.Vocos`` in evaluation mode on its device.
         max_batch_frames: most padded frames in one pass.
+        floor: frames are not taken below it (natural logarithm of the magnitude). A small vocoder makes audible noise of how a
+            model draws silence, which lies around -11.5 and differs from frame to frame; -6 is quiet enough. None: as they are.
     """
 
-    def __init__(self, model: Any, *, max_batch_frames: int = 16_384) -> None:
+    def __init__(self, model: Any, *, max_batch_frames: int = 16_384, floor: float | None = None) -> None:
         self.model = model.eval()
         self.max_batch_frames = max_batch_frames
+        self.floor = floor
         self.device = next(model.parameters()).device
 
     @torch.inference_mode()
@@ -98,6 +102,8 @@ class Vocos:
     def _decode(self, mels: Sequence[torch.Tensor]) -> list[torch.Tensor]:
         lengths = [mel.shape[0] for mel in mels]
         features = pad_sequence([mel.to(self.device, torch.float32) for mel in mels], batch_first=True)
+        if self.floor is not None:
+            features = features.clamp(min=self.floor)
         mask = (torch.arange(features.shape[1], device=self.device)[None] < torch.tensor(lengths, device=self.device)[:, None])[:, None]
         net = self.model.backbone
         x = net.norm(net.embed(features.transpose(1, 2)).transpose(1, 2)).transpose(1, 2) * mask
@@ -127,6 +133,8 @@ def _read(weights: Path) -> Any:
 def load_vocos(folder: Path, *, device: str, max_batch_frames: int = 16_384) -> Vocos:
     """Vocos from a folder with ``config.yaml`` and ``pytorch_model.bin``, as the hub has it, or ``model.safetensors`` in its place.
 
+    The configuration may hold a ``floor`` for the frames beside what the hub's has.
+
     Raises:
         ModelUnavailableError: files are missing, do not fit together, or belong to another kind of mel.
     """
@@ -139,8 +147,10 @@ def load_vocos(folder: Path, *, device: str, max_batch_frames: int = 16_384) -> 
     try:
         model = Network.from_hparams(str(config))
         model.load_state_dict(_read(weights))
+        floor = yaml.safe_load(config.read_text(encoding="utf-8")).get("floor")
+        floor = None if floor is None else float(floor)
     except (RuntimeError, KeyError, TypeError, ValueError, AttributeError) as error:
         raise ModelUnavailableError(f"The vocoder cannot be loaded: {type(error).__name__}.") from error
     if model.backbone.input_channels != MEL_BANDS or getattr(model.backbone, "adanorm", False):
         raise ModelUnavailableError(f"The vocoder is not for {MEL_BANDS} mel bands.")
-    return Vocos(model.to(device), max_batch_frames=max_batch_frames)
+    return Vocos(model.to(device), max_batch_frames=max_batch_frames, floor=floor)

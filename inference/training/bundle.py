@@ -40,13 +40,14 @@ def write_vocoder(folder: Path, *, state: Path) -> None:
     torch.nn.ModuleList([made.backbone, made.head]).load_state_dict(kept["learned"])
     save_file({name: _half(value) for name, value in made.state_dict().items()}, folder / "model.safetensors")
     mel = {"sample_rate": 24_000, "n_fft": 1024, "hop_length": HOP_LENGTH, "n_mels": MEL_BANDS, "padding": "center"}
-    parts = {
+    parts: dict[str, Any] = {
         "feature_extractor": {"class_path": "vocos.feature_extractors.MelSpectrogramFeatures", "init_args": mel},
         "backbone": {"class_path": "vocos.models.VocosBackbone", "init_args": {"input_channels": MEL_BANDS, **vocoder.SHAPE}},
         "head": {
             "class_path": "vocos.heads.ISTFTHead",
             "init_args": {"dim": vocoder.SHAPE["dim"], "n_fft": 1024, "hop_length": HOP_LENGTH, "padding": "center"},
         },
+        "floor": vocoder.FLOOR,
     }
     (folder / "config.yaml").write_text(yaml.safe_dump(parts, sort_keys=False), encoding="utf-8")
 

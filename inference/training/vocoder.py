@@ -22,6 +22,9 @@ from inference.mel import HOP_LENGTH, MEL_BANDS
 
 WINDOW = 64 * HOP_LENGTH
 RESOLUTIONS = ((512, 128), (1024, 256), (2048, 512))
+FLOOR = -6.0
+"""Frames are not taken below it, in training and afterwards: of the differences between one silence and another it would make noise
+(measured on the teachers' own frames: a word error rate of 27 % instead of 14 %)."""
 SHAPE = {"dim": 256, "intermediate_dim": 768, "num_layers": 6}
 
 
@@ -88,7 +91,7 @@ class VocoderTrainer:
                 group["lr"] = self.rate * min(1.0, (self.step + 1) / 100) * max(0.02, 0.5 * (1 + math.cos(math.pi * along)))
             wanted = torch.from_numpy(np.stack([self._window(rng.choice(sounds), rng) for _ in range(self.items)]))
             with torch.no_grad():
-                mel = self.log_mel(wanted)
+                mel = self.log_mel(wanted).clamp(min=FLOOR)
             made = self.vocoder.head(self.vocoder.backbone(mel))[:, : wanted.shape[1]]
             wanted = wanted[:, : made.shape[1]]
             mel_error = self.log_mel(made) - self.log_mel(wanted)

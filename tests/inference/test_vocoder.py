@@ -109,9 +109,30 @@ def test_vocos_is_read_from_the_hubs_layout(tmp_path: Path) -> None:
     assert torch.allclose(loaded.decode([mel(20)])[0], vocos().decode([mel(20)])[0], atol=1e-5)
 
 
+def test_a_floor_in_the_configuration_makes_all_silences_one(tmp_path: Path) -> None:
+    folder = save(tmp_path / "v", network())
+    with (folder / "config.yaml").open("a") as config:
+        config.write("floor: -6.0\n")
+    loud, quiet = mel(20).clamp(min=-6), mel(20).clamp(min=-6)
+    quiet[quiet <= -5] = -11.5
+    loud[loud <= -5] = -6.0
+    floored, plain = load_vocos(folder, device="cpu"), vocos()
+    assert torch.equal(floored.decode([quiet])[0], floored.decode([loud])[0])
+    assert torch.allclose(floored.decode([loud])[0], plain.decode([loud])[0], atol=1e-5)
+    assert not torch.allclose(plain.decode([quiet])[0], plain.decode([loud])[0], atol=1e-3)
+
+
 def test_a_vocoder_that_is_not_there_says_what_is_missing(tmp_path: Path) -> None:
     with pytest.raises(ModelUnavailableError, match=r"config.yaml and pytorch_model.bin"):
         load_vocos(tmp_path, device="cpu")
+
+
+def test_a_floor_that_is_no_number_is_refused(tmp_path: Path) -> None:
+    folder = save(tmp_path / "v", network())
+    with (folder / "config.yaml").open("a") as config:
+        config.write("floor: low\n")
+    with pytest.raises(ModelUnavailableError, match="cannot be loaded"):
+        load_vocos(folder, device="cpu")
 
 
 def test_a_vocoder_that_does_not_fit_is_refused(tmp_path: Path) -> None:
