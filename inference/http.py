@@ -15,7 +15,8 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
-from inference import wire
+import tracing
+from inference import metrics, wire
 from inference.admission import Admission
 
 if TYPE_CHECKING:
@@ -48,17 +49,27 @@ class RequestMiddleware:
         async def send_with_id(message: Message) -> None:
             nonlocal status
             if message["type"] == "http.response.start":
-                status = message["status"]
-                MutableHeaders(scope=message)["X-Request-ID"] = identity
+                status, answered = message["status"], MutableHeaders(scope=message)
+                answered["X-Request-ID"] = identity
+                if status == 503 and scope["path"] == SOUND:
+                    # BentoML's own, when it reckons that the batch would take too long, does not say when to come back.
+                    answered.setdefault("Retry-After", str(self.admission.retry_after_s))
             await send(message)
 
         token = wire.request_id.set(identity)
         started = time.perf_counter()
+        quiet = scope["path"] in QUIET
+        sent = tracing.sent(scope["headers"])
         try:
-            with structlog.contextvars.bound_contextvars(request_id=identity):
+            with (
+                tracing.NONE if quiet else tracing.span("request", {"voxify.request_id": identity}, parent=sent, kind="SERVER") as span,
+                structlog.contextvars.bound_contextvars(request_id=identity),
+            ):
                 refused = self._refuse(scope, headers)
                 await (refused or self._admitted)(scope, receive, send_with_id)
-                if scope["path"] not in QUIET:
+                span.rename(f"{scope['method']} {route_of(scope['path'])}")
+                span.set({"http.response.status_code": status})
+                if not quiet:
                     seconds = round(time.perf_counter() - started, 4)
                     log.info("request", method=scope["method"], path=scope["path"], status=status, seconds=seconds)
         finally:
@@ -70,14 +81,15 @@ class RequestMiddleware:
             await self.app(scope, receive, send)
             return
         if not self.admission.enter():
-            # Read to its end, or the connection would be closed under a client that is still sending.
-            while (await receive()).get("more_body", False):
-                continue
+            metrics.refused.inc()
+            # Without a look at the body: who sends slowly need not finish to be told. The server reads on and throws away what still
+            # comes, so that the connection lives.
             headers = {"Retry-After": str(self.admission.retry_after_s)}
             await JSONResponse({"error": "Too many requests wait for sound."}, status_code=429, headers=headers)(scope, receive, send)
             return
         try:
-            await self.app(scope, receive, send)
+            with metrics.in_flight.track_inprogress():
+                await self.app(scope, receive, send)
         finally:
             self.admission.leave()
 
@@ -96,13 +108,22 @@ class RequestMiddleware:
         return None
 
 
-def pages(models: Callable[[], Any], further: Sequence[Route] = ()) -> Starlette:
-    """``GET /models`` and further routes; ``models`` returns its answer, or None while the service starts."""
+def route_of(path: str) -> str:
+    """The path without the id of a training in it, to name a span with."""
+    return "/".join(path.split("/")[:2])
 
-    def answer(_: Request) -> Response:
-        found = models()
-        if found is None:
-            return JSONResponse({"error": "The service is starting."}, status_code=503, headers={"Retry-After": "5"})
-        return Response(found.model_dump_json(), media_type="application/json")
 
-    return Starlette(routes=[Route("/models", answer, methods=["GET"]), *further])
+def pages(models: Callable[[], Any], device: Callable[[], Any], further: Sequence[Route] = ()) -> Starlette:
+    """``GET /models``, ``GET /device`` and further routes; the functions return the answer, or None while the service starts."""
+
+    def answering(ask: Callable[[], Any]) -> Callable[[Request], Response]:
+        def answer(_: Request) -> Response:
+            found = ask()
+            if found is None:
+                return JSONResponse({"error": "The service is starting."}, status_code=503, headers={"Retry-After": "5"})
+            return Response(found.model_dump_json(), media_type="application/json")
+
+        return answer
+
+    found = {"/models": models, "/device": device}
+    return Starlette(routes=[*(Route(path, answering(ask), methods=["GET"]) for path, ask in found.items()), *further])

@@ -8,11 +8,14 @@ from typing import Literal
 
 import structlog
 
+import tracing
+
 
 def configure(level: str = "INFO", style: Literal["json", "console"] = "json") -> None:
     """Send structlog's and the standard library's records to stdout, one line each."""
     shared: list[structlog.typing.Processor] = [
         structlog.contextvars.merge_contextvars,
+        tracing.name_trace,
         structlog.stdlib.add_log_level,
         structlog.stdlib.add_logger_name,
         structlog.processors.TimeStamper(fmt="iso", utc=True),

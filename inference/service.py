@@ -16,7 +16,8 @@ os.environ["BENTOML_DO_NOT_TRACK"] = "True"
 import bentoml
 import structlog
 
-from inference import http, logs, threads, warmup
+import tracing
+from inference import device, http, logs, metrics, threads, warmup
 from inference.admission import Admission
 from inference.errors import ModelUnavailableError
 from inference.tuned import model_name
@@ -67,6 +68,8 @@ class Inference:
 
     def __init__(self) -> None:
         logs.configure(settings.log_level, settings.log_format)
+        headers = settings.otlp_headers.get_secret_value()
+        tracing.start(settings.otlp_endpoint, "voxify-inference", headers=headers, ratio=settings.trace_ratio)
         self._synthesizer: Synthesizer | None = None
         self._built = threading.Lock()
         self._listener: Listener | None = None
@@ -92,6 +95,7 @@ class Inference:
             if task is not None:
                 task.cancel()
         self._listening.shutdown(wait=False, cancel_futures=True)
+        await asyncio.to_thread(tracing.stop)
 
     async def _start(self) -> None:
         try:
@@ -152,10 +156,17 @@ class Inference:
         """Sound of chunks, or an error for each that failed."""
         # The context is that of the first request ever served: the ids of this batch are those of its items.
         structlog.contextvars.clear_contextvars()
-        clock, processor = time.perf_counter(), time.process_time()
+        began, clock, processor = tracing.now_ns(), time.monotonic(), time.process_time()
         results = self._get().synthesize(items)
-        spent = {"seconds": time.perf_counter() - clock, "processor_seconds": time.process_time() - processor}
+        ended = time.monotonic()
+        spent = {"seconds": ended - clock, "processor_seconds": time.process_time() - processor}
         log.info("batch", items=len(items), **{name: round(seconds, 4) for name, seconds in spent.items()})
+        metrics.batch(items, results, began=clock, ended=ended)
+        members = [item.traceparent for item in items]
+        for member in filter(None, members):
+            # One in the trace of each request, so that whoever reads that trace sees the batch.
+            others = [other for other in members if other != member]
+            tracing.record("batch", began, attributes={"voxify.items": len(items)}, parent=member, links=others)
         return results
 
     # BentoML cannot describe a union in its OpenAPI document: it names the success, and a Failure goes over the wire as it is.
@@ -200,6 +211,11 @@ def _models() -> object:
     return built.models() if built is not None else None
 
 
+def _device() -> object:
+    built = _serving[0]._synthesizer if _serving else None
+    return device.describe(built.device, str(built.pool.dtype).removeprefix("torch.")) if built is not None else None
+
+
 def _trainable() -> Any:
     built = _serving[0]._synthesizer if _serving and _serving[0]._ready else None
     return (built.registry, built.device) if built is not None else None
@@ -211,7 +227,10 @@ def _forget(training_id: str) -> None:
         built.pool.unload(model_name(training_id))
 
 
+# What is let in has to be done within the timeout, and the pace of the last answers is a guess at that of the next.
+_PATIENCE_S = settings.inference_timeout_s / 4
+
 _tunings = Tunings(settings.models_dir, steps=settings.training_steps, max_steps=settings.training_max_steps, forget=_forget)
 _service: Any = Inference  # the decorator returns a bentoml.Service, which its annotations do not say
-_service.mount_asgi_app(http.pages(_models, TuningPages(_tunings, _trainable).routes()))
-_service.add_asgi_middleware(http.RequestMiddleware, admission=Admission(settings.max_in_flight))
+_service.mount_asgi_app(http.pages(_models, _device, TuningPages(_tunings, _trainable).routes()))
+_service.add_asgi_middleware(http.RequestMiddleware, admission=Admission(settings.max_in_flight, patience_s=_PATIENCE_S))

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 import structlog
 
-from inference import batching, text, threads, wire
+from inference import batching, metrics, text, threads, wire
 from inference.engine import MAX_FRAMES, SampleItem, is_valid_schedule
 from inference.errors import (
     DeadlineExceededError,
@@ -220,6 +220,7 @@ class Synthesizer:
                     wanted.append(i)
                 except DeadlineExceededError as error:
                     results[group[i].index] = failure(error)
+            metrics.forward([group[i].sample.total_frames for i in wanted])
             return wanted
 
         model = group[0].model

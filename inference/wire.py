@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field, PrivateAttr
 
+import tracing
 from inference.errors import InvalidItemError
 from inference.mel import HOP_LENGTH, SAMPLE_RATE
 
@@ -69,6 +70,7 @@ class SynthesisItem(Body):
 
     _arrived: float = PrivateAttr(default_factory=time.monotonic)
     _request_id: str = PrivateAttr(default_factory=_current_request)
+    _traceparent: str | None = PrivateAttr(default_factory=tracing.traceparent)
 
     @property
     def arrived(self) -> float:
@@ -78,6 +80,11 @@ class SynthesisItem(Body):
     @property
     def request_id(self) -> str:
         return self._request_id
+
+    @property
+    def traceparent(self) -> str | None:
+        """The span of the request that the item came with."""
+        return self._traceparent
 
     def expired(self, now: float) -> bool:
         """Whether its ``timeout_s`` has passed at ``now`` on the monotonic clock."""

@@ -47,6 +47,66 @@ def test_a_quiet_night_does_not_make_the_device_look_slow() -> None:
     assert gate.retry_after_s == 1
 
 
+def test_answers_that_come_in_batches_do_not_make_the_device_look_fast() -> None:
+    clock = Clock()
+    gate = Admission(64, clock)
+    for _ in range(64):
+        gate.enter()
+    for _ in range(20):  # sixteen every eight seconds
+        clock.now += 8
+        for _ in range(16):
+            gate.leave()
+            gate.enter()
+        assert gate.retry_after_s == 16, "half of the 32 s"
+    clock.now += 7
+    assert gate.retry_after_s in range(16, 21)
+
+
+def slow(clock: Clock, seconds: float, patience_s: float) -> Admission:
+    """One whose device has needed so long for every answer of many."""
+    gate = Admission(64, clock, patience_s=patience_s)
+    for _ in range(2):
+        gate.enter()
+    for _ in range(80):
+        clock.now += seconds
+        gate.leave()
+        gate.enter()
+    return gate
+
+
+def places(gate: Admission) -> int:
+    while gate.enter():
+        continue
+    return gate.in_flight
+
+
+def test_a_slow_device_has_fewer_places() -> None:
+    assert places(slow(Clock(), 0.1, 30)) == 64
+    assert places(slow(Clock(), 3, 30)) == 10, "of three seconds each, so that the last waits for thirty"
+    assert places(slow(Clock(), 100, 30)) == 2, "it never closes, or it could not learn"
+
+
+def test_a_device_that_has_become_fast_is_believed() -> None:
+    clock = Clock()
+    gate = slow(clock, 100, 30)
+    assert places(gate) == 2
+    for _ in range(70):
+        clock.now += 0.1
+        gate.leave()
+        gate.enter()
+    assert places(gate) == 64
+
+
+def test_a_device_that_stands_still_gets_nothing_more() -> None:
+    clock = Clock()
+    gate = slow(clock, 0.1, 30)
+    for _ in range(18):
+        gate.enter()
+    clock.now += 3600
+    assert not gate.enter()
+    assert gate.retry_after_s == 30
+
+
 @given(st.lists(st.booleans(), max_size=200), st.integers(1, 8))
 def test_never_more_than_the_limit(arrivals: list[bool], limit: int) -> None:
     gate, inside = Admission(limit), 0

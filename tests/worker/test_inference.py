@@ -10,9 +10,11 @@ from typing import Any
 import httpx
 import numpy as np
 import pytest
+from pydantic import ValidationError
 
 from audio.pcm import float_to_pcm16
-from worker import inference
+from settings import Settings
+from tests.worker.unruly import Clock
 from worker.errors import AttemptFailedError, InferenceUnavailableError, JobFailedError
 from worker.inference import InferenceClient, PlannedChunk, Reference, Sampling, SpeechPlan
 
@@ -22,19 +24,10 @@ REFERENCE = Reference.of(np.zeros(24_000, np.float32), "Words.")
 ANY_SAMPLING = Sampling(1)
 
 
-@pytest.fixture
-def waits(monkeypatch: pytest.MonkeyPatch) -> list[float]:
-    """The pauses between attempts, which are not waited for."""
-    waited: list[float] = []
-
-    async def wait(seconds: float) -> None:
-        waited.append(seconds)
-
-    monkeypatch.setattr(inference.asyncio, "sleep", wait)
-    return waited
+pytestmark = pytest.mark.usefixtures("clock")
 
 
-def client(*answers: httpx.Response | Exception, seen: list[httpx.Request] | None = None) -> InferenceClient:
+def client(*answers: httpx.Response | Exception, seen: list[httpx.Request] | None = None, clock: Clock | None = None) -> InferenceClient:
     """One that is given these answers in turn, the last of them for ever."""
     left = list(answers)
 
@@ -46,7 +39,8 @@ def client(*answers: httpx.Response | Exception, seen: list[httpx.Request] | Non
             raise given
         return given
 
-    return InferenceClient("http://inference.test", timeout_s=9, transport=httpx.MockTransport(answer))
+    transport = httpx.MockTransport(answer)
+    return InferenceClient("http://inference.test", timeout_s=30, transport=transport, clock=clock or Clock())
 
 
 def sound(frames: int = 10, samples: int | None = None) -> dict[str, Any]:
@@ -72,7 +66,7 @@ async def test_a_chunk_is_one_item_with_its_request_id() -> None:
     assert len(spoken) == 11 * 256, "more frames than planned is allowed"
     (item,) = json.loads(seen[0].content)["items"]
     assert (item["text"], item["frames"], item["seed"], item["nfe_step"], item["cfg_strength"]) == ("Hello.", 10, 5, 7, 1.5)
-    assert (item["reference_text"], item["timeout_s"], item["model"]) == ("Words.", 9, "tone")
+    assert (item["reference_text"], item["timeout_s"], item["model"]) == ("Words.", 30, "tone")
     assert len(base64.b64decode(item["reference_audio"])) == 48_000
     assert seen[0].headers["X-Request-ID"] == "req_1"
     assert "nfe_step" not in json.loads((await _sent(Sampling(5))).content)["items"][0], "what nobody chose is left to the service"
@@ -87,37 +81,79 @@ async def _sent(sampling: Sampling) -> httpx.Request:
 @pytest.mark.parametrize(
     "busy", [httpx.Response(429), httpx.Response(503), httpx.Response(504), httpx.ConnectError("x"), httpx.ReadError("x")]
 )
-async def test_what_may_pass_is_tried_again(waits: list[float], busy: httpx.Response | Exception) -> None:
-    assert len(await speak(client(busy, busy, results(sound())))) == 9 * 256
-    assert len(waits) == 2
+async def test_what_may_pass_is_tried_again(clock: Clock, busy: httpx.Response | Exception) -> None:
+    assert len(await speak(client(busy, busy, results(sound()), clock=clock))) == 9 * 256
+    assert clock.waits == [0.25, 0.5], "the pauses grow"
 
 
-async def test_it_gives_up_and_the_job_waits(waits: list[float]) -> None:
+async def test_it_gives_up_and_the_job_waits(clock: Clock) -> None:
     seen: list[httpx.Request] = []
     with pytest.raises(InferenceUnavailableError):
-        await speak(client(httpx.Response(503), seen=seen))
-    assert (len(seen), len(waits)) == (4, 3), "no pause behind the last"
-    assert max(waits) <= 1.5, "the pauses grow from a quarter of a second"
+        await speak(client(httpx.Response(503), seen=seen, clock=clock))
+    assert (len(seen), clock.waits) == (4, [0.25, 0.5, 1.0]), "no pause behind the last"
 
 
 @pytest.mark.parametrize(
-    ("header", "shortest", "longest"), [("3", 3, 3), ("600", 8, 8), ("soon", 0, 1), ("-1", 0, 1), ("1.5", 0, 1), ("\xb2", 0, 1), ("", 0, 1)]
+    ("header", "wait"),
+    [("3", 3), ("0", 0), ("29", 29), ("soon", 0), ("-1", 0), ("1.5", 0), ("\xb2", 0), ("", 0), ("600", None), ("9" * 400, None)],
 )
-async def test_retry_after_is_kept_within_reason(waits: list[float], header: str, shortest: float, longest: float) -> None:
+async def test_nobody_is_asked_before_the_time_to_come_back(clock: Clock, header: str, wait: float | None) -> None:
     busy = httpx.Response(503, headers=[(b"Retry-After", header.encode("latin-1"))])
-    await speak(client(busy, results(sound())))
-    assert shortest <= waits[0] <= longest
+    speaking = client(busy, results(sound()), clock=clock)
+    if wait is None:
+        with pytest.raises(InferenceUnavailableError):
+            await speak(speaking)
+        return
+    await speak(speaking)
+    assert wait <= sum(clock.waits) <= wait + 0.5
+
+
+async def test_a_busy_service_is_left_alone_by_the_requests_behind_too(clock: Clock) -> None:
+    asking = client(httpx.Response(503, headers={"Retry-After": "4"}), results(sound()), httpx.Response(200, json={}), clock=clock)
+    with pytest.raises(InferenceUnavailableError):
+        await asking.models()  # which is asked once
+    await speak(asking)
+    assert clock.now == 0, "for what it was busy with"
+    assert await asking.models() == {}
+    assert clock.now >= 4
+
+
+async def test_a_service_that_is_busy_for_longer_gets_the_job_back_then(clock: Clock) -> None:
+    seen: list[httpx.Request] = []
+    with pytest.raises(InferenceUnavailableError) as later:
+        await speak(client(httpx.Response(503, headers={"Retry-After": "100"}), seen=seen, clock=clock))
+    assert (len(seen), clock.now) == (1, 0.25), "it asks once and waits no longer than is any use"
+    assert later.value.retry_in_s == pytest.approx(100, abs=1)
+
+
+async def test_the_time_is_for_all_attempts_and_the_service_is_told_what_is_left(clock: Clock) -> None:
+    seen: list[httpx.Request] = []
+    with pytest.raises(InferenceUnavailableError):
+        await speak(client(httpx.Response(429, headers={"Retry-After": "12"}), seen=seen, clock=clock))
+    left = [json.loads(request.content)["items"][0]["timeout_s"] for request in seen]
+    assert left == [30, pytest.approx(17.75, abs=0.5), pytest.approx(5.5, abs=0.5)], "three of four, as the last would come too late"
+    assert clock.now < 30
 
 
 @pytest.mark.parametrize("status", [302, 400, 404, 413, 415, 500])
-async def test_a_refusal_is_not_repeated(waits: list[float], status: int) -> None:
+async def test_a_refusal_is_not_repeated(status: int) -> None:
     seen: list[httpx.Request] = []
     with pytest.raises(AttemptFailedError):
         await speak(client(httpx.Response(status), seen=seen))
     assert len(seen) == 1
 
 
-async def test_an_answer_that_does_not_come_counts_as_an_attempt(waits: list[float]) -> None:
+async def test_repeats_have_a_budget(clock: Clock) -> None:
+    """Four times the load is the last thing that a tier needs which answers nobody."""
+    seen: list[httpx.Request] = []
+    speaking = client(httpx.Response(429), seen=seen, clock=clock)
+    for _ in range(100):
+        with pytest.raises(InferenceUnavailableError):
+            await speak(speaking)
+    assert 100 + 20 <= len(seen) <= 100 + 20 + 100 * 0.2
+
+
+async def test_an_answer_that_does_not_come_counts_as_an_attempt() -> None:
     """Put back without counting, a chunk that always takes too long would be tried for ever."""
     seen: list[httpx.Request] = []
     with pytest.raises(AttemptFailedError) as slow:
@@ -159,6 +195,7 @@ async def test_failures_of_an_item(code: str, error: type[Exception]) -> None:
         results({"ok": True, "audio": base64.b64encode(b"odd").decode(), "frames": 10}),
         results({"ok": True, "audio": 7, "frames": "ten"}),
         results("text"),
+        httpx.Response(200, text='[{"ok": true, "audio": "", "frames": NaN}]'),
         httpx.Response(200, json={"ok": True}),
         httpx.Response(200, text="<html>"),
         httpx.Response(200, content=b""),
@@ -242,3 +279,12 @@ async def test_a_transcript_or_none(answer: dict[str, Any], expected: str | None
     client = InferenceClient("http://inference.test", timeout_s=5, transport=transport)
     assert await client.transcribe(np.zeros(960, np.float32), language=None) == expected
     await client.close()
+
+
+def test_the_addresses_are_judged_at_the_start() -> None:
+    several = Settings(_env_file=None, inference_url=" http://one:3000/ ,https://two.example/tts/")  # type: ignore[call-arg]
+    assert several.inference == "http://one:3000,https://two.example/tts"
+    assert Settings(_env_file=None, inference_host="::1").inference == "http://[::1]:3000"  # type: ignore[call-arg]
+    for wrong in ("inference:3000", "http://one:3000,", "ftp://one", "http://one two", "http://one?x=1", "http://"):
+        with pytest.raises(ValidationError, match="VOXIFY_INFERENCE_URL"):
+            Settings(_env_file=None, inference_url=wrong)  # type: ignore[call-arg]
