@@ -18,6 +18,8 @@ _OGG_PAGE_MAX = 27 + 255 + 255 * 255
 _XING_SLACK = 128  # an ID3v1 tag, which some encoders count in
 _UNKNOWN_SIZE_32 = (0, 0xFFFFFFFF)
 _TRAILING_JUNK_MAX = 1024
+# Chunks of a WAV file or top-level boxes of an M4A file; one that was made for streaming has two boxes for each piece of a second or so.
+_PARTS_MAX = 10_000
 _CUT = "the file ends early: its header promises more sound than there is. Was the transfer cut off?"
 _LIES = "the file's header promises less sound than there is"
 
@@ -146,7 +148,7 @@ def _xing(file: BinaryIO) -> tuple[int, int]:
 
 def _check_wav(file: BinaryIO, size: int) -> None:
     offset, long_size = 12, 0
-    while True:
+    for _ in range(_PARTS_MAX):
         head = _at(file, offset, 8)
         if len(head) < 8:
             raise InvalidAudio("the WAV file holds no sound")
@@ -156,6 +158,8 @@ def _check_wav(file: BinaryIO, size: int) -> None:
         if name == b"data":
             break
         offset += 8 + length + length % 2
+    else:
+        raise InvalidAudio("the WAV file is damaged")
     if length == 0xFFFFFFFF and long_size:
         length = long_size
     elif length in _UNKNOWN_SIZE_32:
@@ -163,11 +167,14 @@ def _check_wav(file: BinaryIO, size: int) -> None:
     end = offset + 8 + length
     if end > size:
         raise InvalidAudio(_CUT)
-    while size - end > _TRAILING_JUNK_MAX:  # what follows must be chunks
-        head = _at(file, end + end % 2, 8)
+    for _ in range(_PARTS_MAX):
+        if size - end <= _TRAILING_JUNK_MAX:
+            return
+        head = _at(file, end + end % 2, 8)  # what follows must be chunks
         if not head[:4].isascii() or not head[:4].decode().isprintable():
             raise InvalidAudio(_LIES)
         end += end % 2 + 8 + int.from_bytes(head[4:], "little")
+    raise InvalidAudio("the WAV file is damaged")
 
 
 def _check_ogg(file: BinaryIO, size: int) -> None:
@@ -183,7 +190,9 @@ def _check_ogg(file: BinaryIO, size: int) -> None:
 def _boxes(file: BinaryIO, size: int) -> Iterator[tuple[bytes, int, int]]:
     """Name, start and end of each top-level box (ISO/IEC 14496-12); size 0 means to the end of the file."""
     offset = 0
-    while offset < size:
+    for _ in range(_PARTS_MAX):
+        if offset >= size:
+            return
         head = _at(file, offset, 16)
         length = int.from_bytes(head[:4], "big")
         if length == 1:
@@ -194,6 +203,7 @@ def _boxes(file: BinaryIO, size: int) -> Iterator[tuple[bytes, int, int]]:
             raise InvalidAudio("the M4A file is damaged")
         yield head[4:8], offset, offset + length
         offset += length
+    raise InvalidAudio("the M4A file is damaged")
 
 
 def _check_webm(file: BinaryIO, size: int) -> None:

@@ -42,3 +42,7 @@ class UnsupportedAudio(AudioError):  # noqa: N818
     """The sound is whole, but its codec, number of channels or sample rate is not served."""
 
     code = "UNSUPPORTED_AUDIO"
+
+
+class DecoderUnavailableError(Exception):
+    """Nothing can be said of the sound: what decodes could not be started, or was stopped by somebody else. Worth another try."""

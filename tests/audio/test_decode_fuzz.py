@@ -51,10 +51,7 @@ def test_random_bytes(magic: bytes, tail: bytes) -> None:
     only_audio_errors(magic + tail)
 
 
-@pytest.mark.parametrize("kind", FILES)
-@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.too_slow])
-@given(data=st.data())
-def test_mutated_files(kind: str, data: st.DataObject) -> None:
+def mutated(kind: str, data: st.DataObject) -> bytes:
     """Bytes changed, mostly in the header; a stretch taken out, doubled or zeroed; the end cut off."""
     file = bytearray(FILES[kind])
     near = st.integers(0, min(700, len(file) - 1))
@@ -70,4 +67,11 @@ def test_mutated_files(kind: str, data: st.DataObject) -> None:
             file[start : start + size] = bytes(len(file[start : start + size]))
         case "cut":
             del file[start:]
-    only_audio_errors(bytes(file))
+    return bytes(file)
+
+
+@pytest.mark.parametrize("kind", FILES)
+@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@given(data=st.data())
+def test_mutated_files(kind: str, data: st.DataObject) -> None:
+    only_audio_errors(mutated(kind, data))

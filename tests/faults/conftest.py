@@ -1,0 +1,3 @@
+from tests.api.conftest import logs
+
+__all__ = ["logs"]
