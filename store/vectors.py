@@ -1,24 +1,33 @@
-"""Voice embeddings and the search for similar voices, in Chroma.
+"""Voice embeddings and the search for similar voices: in Chroma, embedded or as a server, or in Qdrant.
 
-The index is a copy: the embedding itself is kept in SQL with its sample or clone.
+The index is a copy: the embedding itself is kept in SQL with its sample or clone. So what could not be written while the index was away is
+put right later (:func:`store.index.mend_vectors`).
 """
 
 from __future__ import annotations
 
 import asyncio
-import fcntl
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, Any, Literal
+from typing import Literal, Protocol, TypeVar
+from urllib.parse import urlsplit
 
 import numpy as np
+import structlog
 from numpy.typing import NDArray
 
 EMBEDDING_SIZE = 256
 COLLECTION = "voice-samples"
+TIMEOUT_S = 5
+"""For one answer of a server."""
+THREADS = 4
 
 Kind = Literal["sample", "clone"]
+T = TypeVar("T")
+
+log = structlog.get_logger(__name__)
 
 
 class FolderInUseError(Exception):
@@ -28,76 +37,156 @@ class FolderInUseError(Exception):
         super().__init__(f"{folder} is in use by another Voxify process; stop that one, or give this one a data folder of its own")
 
 
+class VectorsUnavailableError(Exception):
+    """The index cannot be reached, or cannot do what is asked."""
+
+    def __init__(self) -> None:
+        super().__init__("The index of voices cannot be reached")
+
+
+@dataclass(frozen=True, slots=True)
+class VectorServer:
+    """Where the index is, when it is no folder.
+
+    `url`: ``http://host:port/collection`` of Chroma, or ``qdrant+http://…`` of Qdrant; both with ``https`` too. Without a collection it
+    is `COLLECTION`. `key`: sent with every request unless empty.
+    """
+
+    url: str
+    key: str = ""
+
+    @property
+    def is_qdrant(self) -> bool:
+        return self.url.startswith("qdrant+")
+
+    @property
+    def address(self) -> str:
+        """Without the collection."""
+        parts = urlsplit(self.url.removeprefix("qdrant+"))
+        return f"{parts.scheme}://{parts.netloc}"
+
+    @property
+    def collection(self) -> str:
+        return urlsplit(self.url).path.strip("/") or COLLECTION
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """The voice of a sample, or of a clone's reference: a unit vector of `EMBEDDING_SIZE` numbers."""
+
+    id: str
+    owner_id: str
+    kind: Kind
+    embedding: Sequence[float]
+
+
 @dataclass(frozen=True, slots=True)
 class Neighbour:
     id: str
     similarity: float  # cosine, -1 to 1
 
 
-class Vectors:
-    """One collection of unit vectors. Chroma's client is synchronous, so every call goes to a thread."""
+class Index(Protocol):
+    """One collection of unit vectors. Its calls block and may come from several threads at once; they may raise anything."""
 
-    def __init__(self, client: Any, lock: IO[str] | None = None) -> None:
-        self._client = client
-        self._lock = lock
-        self._collection = client.get_or_create_collection(COLLECTION, embedding_function=None, configuration={"hnsw": {"space": "cosine"}})
+    def put(self, entries: Sequence[Entry]) -> None: ...
+
+    def similar(self, owner_id: str, embedding: Sequence[float], limit: int, kind: Kind | None) -> list[Neighbour]: ...
+
+    def delete(self, ids: Sequence[str]) -> None: ...
+
+    def ids(self) -> list[str]: ...
+
+    def ping(self) -> None: ...
+
+    def close(self) -> None: ...
+
+
+class Vectors:
+    """An index whose calls go to threads, a few of their own: one that hangs must not hold up other work.
+
+    Raises:
+        VectorsUnavailableError: from every method but `close`, `put_or_leave` and `delete_or_leave`.
+    """
+
+    def __init__(self, index: Index) -> None:
+        self._index = index
+        self._threads = ThreadPoolExecutor(THREADS, thread_name_prefix="vectors")
+        self._away = False
 
     @classmethod
     def in_folder(cls, folder: Path) -> Vectors:
         """Embedded Chroma. The folder belongs to one process at a time; raises FolderInUseError when another has it."""
-        import chromadb
-        from chromadb.config import Settings
+        from store.vectors_chroma import ChromaFolder
 
-        folder.mkdir(parents=True, exist_ok=True)
-        lock = (folder / "lock").open("w")
-        try:
-            # The system lets go of it when the process ends, however it ends.
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            lock.close()
-            raise FolderInUseError(folder) from None
-        return cls(chromadb.PersistentClient(str(folder), settings=Settings(anonymized_telemetry=False)), lock)
+        return cls(ChromaFolder(folder))
+
+    @classmethod
+    def at(cls, server: VectorServer) -> Vectors:
+        """A server, which need not be there yet."""
+        if server.is_qdrant:
+            from store.vectors_qdrant import QdrantIndex
+
+            return cls(QdrantIndex.at(server))
+        from store.vectors_chroma import ChromaServer
+
+        return cls(ChromaServer(server))
 
     def close(self) -> None:
-        self._client.close()
-        if self._lock is not None:
-            self._lock.close()
+        self._threads.shutdown(wait=False, cancel_futures=True)
+        self._index.close()
 
     async def put(self, id_: str, owner_id: str, embedding: NDArray[np.float32], kind: Kind = "sample") -> None:
         """Keep the voice of a sample, or of a clone's reference."""
-        about = {"owner_id": owner_id, "kind": kind}
-        await asyncio.to_thread(self._collection.upsert, ids=[id_], embeddings=[embedding.tolist()], metadatas=[about])
+        await self.put_many([(id_, owner_id, embedding)], kind)
+
+    async def put_or_leave(self, id_: str, owner_id: str, embedding: NDArray[np.float32], kind: Kind = "sample") -> None:
+        """As `put`; when the index is away it is left to the sweep, which finds the embedding in the row."""
+        try:
+            await self.put(id_, owner_id, embedding, kind)
+        except VectorsUnavailableError:
+            log.info("vector left to the sweep", id=id_)
 
     async def put_many(self, entries: Sequence[tuple[str, str, NDArray[np.float32]]], kind: Kind) -> None:
         """Keep many voices of one kind at once: id, owner and embedding of each. At most a few thousand."""
-        await asyncio.to_thread(
-            self._collection.upsert,
-            ids=[id_ for id_, _, _ in entries],
-            embeddings=[embedding.tolist() for _, _, embedding in entries],
-            metadatas=[{"owner_id": owner_id, "kind": kind} for _, owner_id, _ in entries],
-        )
+        given = [Entry(id_, owner_id, kind, embedding.tolist()) for id_, owner_id, embedding in entries]
+        await self._in_thread(lambda: self._index.put(given))
 
     async def similar(self, owner_id: str, embedding: NDArray[np.float32], limit: int, kind: Kind | None = None) -> list[Neighbour]:
         """The nearest voices of this person, of both kinds or of one, nearest first."""
-        where: dict[str, Any] = {"owner_id": owner_id}
-        if kind is not None:
-            # An entry of before clones were kept has no kind, and is a sample's.
-            is_it: dict[str, Any] = {"kind": "clone"} if kind == "clone" else {"kind": {"$ne": "clone"}}
-            where = {"$and": [where, is_it]}
-        found = await asyncio.to_thread(self._collection.query, query_embeddings=[embedding.tolist()], n_results=limit, where=where)
-        return [Neighbour(id_, 1.0 - distance) for id_, distance in zip(found["ids"][0], found["distances"][0], strict=True)]
+        return await self._in_thread(lambda: self._index.similar(owner_id, embedding.tolist(), limit, kind))
 
     async def delete(self, ids: Sequence[str]) -> None:
         if ids:
-            await asyncio.to_thread(self._collection.delete, ids=list(ids))
+            await self._in_thread(lambda: self._index.delete(ids))
+
+    async def delete_or_leave(self, ids: Sequence[str]) -> None:
+        """As `delete`; when the index is away it is left to the sweep, which finds that no row has these ids."""
+        try:
+            await self.delete(ids)
+        except VectorsUnavailableError:
+            log.info("vectors left to the sweep", ids=list(ids))
 
     async def ids(self) -> list[str]:
-        found = await asyncio.to_thread(self._collection.get, include=[])
-        return list(found["ids"])
+        return await self._in_thread(self._index.ids)
 
     async def ping(self) -> None:
-        """Raises when the store does not answer."""
-        await asyncio.to_thread(self._collection.count)
+        """Raises when the index does not answer."""
+        await self._in_thread(self._index.ping)
+
+    async def _in_thread(self, work: Callable[[], T]) -> T:
+        try:
+            found = await asyncio.get_running_loop().run_in_executor(self._threads, work)
+        except Exception as failed:
+            # The clients raise what they and the libraries below them like: whatever it is, the index is of no use now.
+            if not self._away:
+                self._away = True
+                log.warning("vectors away", reason=f"{type(failed).__name__}: {failed}")
+            raise VectorsUnavailableError from failed
+        if self._away:
+            self._away = False
+            log.info("vectors back")
+        return found
 
 
 def pack(embedding: Sequence[float]) -> bytes:

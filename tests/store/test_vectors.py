@@ -3,25 +3,59 @@ from __future__ import annotations
 import asyncio
 import subprocess
 import sys
+import warnings
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
 from pathlib import Path
+from threading import Lock
+from typing import Any
 
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
+from qdrant_client import QdrantClient
 
 import store
 from store.ids import new_id
-from store.vectors import EMBEDDING_SIZE, FolderInUseError, Vectors, pack, unpack
+from store.vectors import EMBEDDING_SIZE, FolderInUseError, Kind, Vectors, VectorServer, pack, unpack
+from store.vectors_qdrant import QdrantIndex
+from tests.servers import chroma_process
 
 Embedding = NDArray[np.float32]
+KINDS: tuple[Kind, ...] = ("sample", "clone")
 
 
-@pytest.fixture(scope="module")
-def vectors(tmp_path_factory: pytest.TempPathFactory) -> Vectors:
-    """One index for the module: opening it takes a second. Every test has owners of its own."""
-    return Vectors.in_folder(tmp_path_factory.mktemp("vectors") / "made")
+class OneAtATime(QdrantIndex):
+    """Qdrant in the memory of the process, which is not made for several threads, as the server is."""
+
+    def _do(self, work: Callable[[], Any]) -> Any:
+        with self._turn:
+            return super()._do(work)
+
+    def __init__(self, client: QdrantClient, collection: str) -> None:
+        super().__init__(client, collection)
+        self._turn = Lock()
+
+
+@pytest.fixture(scope="module", params=["folder", "server", "qdrant"])
+def vectors(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Vectors]:
+    """One index of each kind for the module: opening it takes a second. Every test has owners of its own."""
+    folder = tmp_path_factory.mktemp("vectors") / "made"
+    with ExitStack() as life:
+        match request.param:
+            case "folder":
+                made = Vectors.in_folder(folder)
+            case "server":
+                url, _ = life.enter_context(chroma_process(folder))
+                made = Vectors.at(VectorServer(f"{url}/tests"))
+            case _:
+                life.enter_context(warnings.catch_warnings())
+                warnings.simplefilter("ignore", UserWarning)  # that it knows no indexes of payloads
+                made = Vectors(OneAtATime(QdrantClient(":memory:"), "tests"))
+        yield made
+        made.close()
 
 
 @pytest.fixture
@@ -85,6 +119,23 @@ async def test_deleted_voices_are_not_found(vectors: Vectors, owner: str) -> Non
     await vectors.delete([])
     assert [one.id for one in await vectors.similar(owner, made[0], 5)] == [f"{owner}_1"]
     assert [id_ for id_ in await vectors.ids() if id_.startswith(owner)] == [f"{owner}_1"]
+
+
+async def test_samples_and_clones_can_be_told_apart(vectors: Vectors, owner: str) -> None:
+    [voice] = voices(1)
+    await vectors.put(f"{owner}_vs", owner, voice)
+    await vectors.put_many([(f"{owner}_vc{number}", owner, voice) for number in range(2)], "clone")
+    found = {kind: {one.id.removeprefix(f"{owner}_") for one in await vectors.similar(owner, voice, 9, kind)} for kind in (None, *KINDS)}
+    assert found == {None: {"vs", "vc0", "vc1"}, "sample": {"vs"}, "clone": {"vc0", "vc1"}}
+
+
+async def test_more_than_a_page_of_voices_are_all_listed(vectors: Vectors, owner: str) -> None:
+    made = voices(1100)
+    for start in range(0, len(made), 500):
+        await vectors.put_many([(f"{owner}_{start + n}", owner, voice) for n, voice in enumerate(made[start : start + 500])], "sample")
+    assert sorted(id_ for id_ in await vectors.ids() if id_.startswith(owner)) == sorted(f"{owner}_{number}" for number in range(1100))
+    await vectors.delete([f"{owner}_{number}" for number in range(1100)])
+    assert not [id_ for id_ in await vectors.ids() if id_.startswith(owner)]
 
 
 async def test_many_may_ask_at_once(vectors: Vectors, owner: str) -> None:
