@@ -5,8 +5,8 @@
 
 Each table has an API process of its own, with a stub for the inference service and limits that refuse nobody; the load comes from another
 process. Tables take turns, round after round, and medians are told. A machine that does other things at the same time makes requests a
-second a rough measure; `cpu_ms` does not depend on that: processor time of the API process for one request, of which
-`per_core_s` is the inverse, the requests a second that one free core would answer. Writes benchmarks/results/api-*.json.
+second a rough measure; `cpu_ms` depends on that less: processor time of the API process for one request, beyond what it takes when nobody
+asks, of which `per_core_s` is the inverse, the requests a second that one free core would answer. Writes benchmarks/results/api-*.json.
 """
 
 from __future__ import annotations
@@ -21,6 +21,7 @@ import shutil
 import subprocess
 import sys
 import tempfile
+import time
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -78,8 +79,8 @@ def _request(method: str, path: str, user_id: str, body: str = "") -> str:
     return f"{method} /api/v1{path} HTTP/1.1\r\nHost: localhost\r\nAuthorization: Bearer {token}\r\n{content}\r\n{body}"
 
 
-def measure(server: Server, scenario: Scenario, connections: int, seconds: float) -> dict[str, Any]:
-    """One run of the load, and what it cost the API process."""
+def measure(server: Server, scenario: Scenario, connections: int, seconds: float, idle: float = 0.0) -> dict[str, Any]:
+    """One run of the load, and what it cost the API process beyond what it takes anyway (see `idle_of`)."""
     asked = {
         "port": server.port,
         "requests": scenario.requests,
@@ -87,17 +88,26 @@ def measure(server: Server, scenario: Scenario, connections: int, seconds: float
         "seconds": seconds,
         "expected": scenario.status,
     }
-    before = server.cpu_s()
+    began, before = time.monotonic(), server.cpu_s()
     ran = subprocess.run(
         [sys.executable, "-m", "benchmarks.api_load"], input=json.dumps(asked).encode(), cwd=ROOT, capture_output=True, check=True
     )
     seen: dict[str, Any] = json.loads(ran.stdout)
-    return seen | {"cpu_ms": (server.cpu_s() - before) / seen["requests"] * 1000}
+    own = idle * (time.monotonic() - began)
+    return seen | {"cpu_ms": (server.cpu_s() - before - own) / seen["requests"] * 1000}
+
+
+def idle_of(server: Server, seconds: float = 3.0) -> float:
+    """Processor seconds that the API process takes in a second when nobody asks it anything: it polls settings and its queue."""
+    began, before = time.monotonic(), server.cpu_s()
+    time.sleep(seconds)
+    return (server.cpu_s() - before) / (time.monotonic() - began)
 
 
 def run_all(servers: list[Server], connections: list[int], seconds: float, rounds: int) -> list[dict[str, Any]]:
     """Medians of all rounds, for each scenario, number of connections and server."""
     measured = []
+    idle = {server.name: idle_of(server) for server in servers}
     for scenario in scenarios():
         for server in servers:
             measure(server, scenario, 4, 0.5)  # fills caches, opens connections
@@ -105,7 +115,7 @@ def run_all(servers: list[Server], connections: list[int], seconds: float, round
             runs: dict[str, list[dict[str, Any]]] = {server.name: [] for server in servers}
             for number in range(rounds):
                 for server in servers if number % 2 == 0 else reversed(servers):
-                    runs[server.name].append(measure(server, scenario, count, seconds))
+                    runs[server.name].append(measure(server, scenario, count, seconds, idle[server.name]))
             for server in servers:
                 row = {"server": server.name, "request": scenario.name, "connections": count, **_medians(runs[server.name])}
                 row["rss_mb"] = round(server.resident_mb())
@@ -176,6 +186,9 @@ def benchmark(asked: argparse.Namespace, folder: Path) -> dict[str, Any]:
     with contextlib.ExitStack() as stack:
         inference = stack.enter_context(silent_inference())
         urls = stack.enter_context(databases(folder, asked.keep or folder, asked.dialects, asked.rows, list(codes)))
+        for (_, _, copy), url in urls.items():
+            if not copy:
+                migrate(url, folder / "migration")  # what was kept may be of an older revision
         plans = {f"{dialect} {rows}": asyncio.run(query_plans(url)) for (dialect, rows, copy), url in urls.items() if not copy}
         servers = [
             stack.enter_context(

@@ -14,6 +14,7 @@ import sys
 import threading
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -60,8 +61,9 @@ class Server:
         return int(Path(f"/proc/{self.pid}/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE") / 1024**2
 
 
+@cache
 def token_of(user_id: str) -> str:
-    """An access token, good for a day, of the session that `fill` has made."""
+    """An access token, good for a day, of the session that `fill` has made. One for all requests, as a client has it."""
     return Tokens(SECRET, access_ttl_s=86_400, refresh_ttl_s=86_400).make(ACCESS, user_id, f"session_of_{user_id}")[0]
 
 

@@ -4,7 +4,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any, Generic, Literal, TypeVar
 
-from sqlalchemy import Select, asc, desc, func, select
+from sqlalchemy import ColumnElement, Select, asc, desc, func, select
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from store.models import Base
@@ -63,22 +63,18 @@ class Repository(Generic[Row]):
         rows: dict[str, Row] = {row.id: row for row in found}
         return [rows[row_id] for row_id in row_ids if row_id in rows]
 
-    async def existing(self, row_ids: Sequence[str]) -> set[str]:
-        """Those of the ids that there are, whoever they belong to."""
-        model: Any = self.model
-        found: set[str] = set()
-        for start in range(0, len(row_ids), 500):
-            found.update(await self.session.scalars(select(model.id).where(model.id.in_(row_ids[start : start + 500]))))
-        return found
-
     async def _window(self, statement: Select[tuple[Row]], window: Window) -> tuple[Sequence[Row], int]:
         """The rows of the window and how many there are in all. Ties are broken by id, so that pages never overlap."""
-        model: Any = self.model
         total = await self.session.scalar(statement.with_only_columns(func.count(), maintain_column_froms=True).order_by(None))
-        direction = desc if window.sort_order == "desc" else asc
-        ordered = statement.order_by(direction(getattr(model, window.sort_by)), direction(model.id))
+        ordered = statement.order_by(*self._order(window.sort_by, window.sort_order))
         rows = await self.session.scalars(ordered.limit(window.limit).offset(window.offset))
         return rows.all(), total or 0
+
+    @classmethod
+    def _order(cls, sort_by: str, sort_order: str) -> tuple[ColumnElement[Any], ColumnElement[Any]]:
+        model: Any = cls.model
+        direction = desc if sort_order == "desc" else asc
+        return direction(getattr(model, sort_by)), direction(model.id)
 
     def _owned(self, user_id: str) -> Select[tuple[Row]]:
         model: Any = self.model

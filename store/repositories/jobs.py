@@ -1,15 +1,17 @@
 from __future__ import annotations
 
-from collections.abc import Sequence
+import builtins
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from functools import lru_cache
 from typing import Any
 
-from sqlalchemy import bindparam, delete, select, update
+from sqlalchemy import Integer, Select, bindparam, delete, func, select, update
 
 from store.clock import utcnow
 from store.models import Job, JobTimestamps
-from store.models.job import CANCELLED, COMPLETED, FAILED, PENDING, PREVIEW, PROCESSING, SYNTHESIS, TRAINING
+from store.models.job import CANCELLED, COMPLETED, FAILED, FINAL, PENDING, PREVIEW, PROCESSING, SYNTHESIS, TRAINING
 from store.repositories.base import Repository, Window
 
 
@@ -24,8 +26,21 @@ class JobFilter:
     created_before: datetime | None = None
 
 
+Stamp = tuple[int, str, float, str | None]
+"""What changes in a row while its job is worked on: attempt, status, progress in percent, message."""
+
 # What clients ask for again and again; made once, as the columns are many.
 _OWNED = select(Job).where(Job.user_id == bindparam("owner"), Job.id == bindparam("job"))
+_COLUMNS = tuple(Job.__table__.columns)
+_SEEN = select(*_COLUMNS).where(Job.id == bindparam("job"))
+_SEEN_OWNED = _SEEN.where(Job.user_id == bindparam("owner"))
+_CONDITIONS = {
+    "status": Job.status == bindparam("status"),
+    "voice_model_id": Job.voice_model_id == bindparam("voice_model_id"),
+    "text_search": Job.text_content.icontains(bindparam("text_search"), escape="/"),
+    "created_after": Job.created_at >= bindparam("created_after"),
+    "created_before": Job.created_at < bindparam("created_before"),
+}
 
 
 class JobRepository(Repository[Job]):
@@ -38,24 +53,36 @@ class JobRepository(Repository[Job]):
         found: Job | None = await self.session.scalar(_OWNED, {"owner": user_id, "job": row_id})
         return found
 
+    async def seen(self, job_id: str, user_id: str | None) -> Job | None:
+        """The job as it reads, if it is this person's; None: whoever it belongs to.
+
+        Not an object of the session, whose attributes it has: to follow what becomes of one costs more than to read it.
+        """
+        found: Any = await self.session.execute(_SEEN if user_id is None else _SEEN_OWNED, {"job": job_id, "owner": user_id})
+        job: Job | None = found.first()
+        return job
+
+    async def many(self, job_ids: Collection[str]) -> Sequence[Job]:
+        """Those of the jobs that there are, whoever they belong to."""
+        return (await self.session.scalars(select(Job).where(Job.id.in_(job_ids)))).all() if job_ids else []
+
+    async def stamps(self, job_ids: Collection[str]) -> dict[str, Stamp]:
+        """Of those of the jobs that there are, far cheaper than the rows, whose texts are long."""
+        found = await self.session.execute(select(Job.id, Job.attempt, Job.status, Job.progress, Job.message).where(Job.id.in_(job_ids)))
+        return {job_id: (attempt, status, progress, message) for job_id, attempt, status, progress, message in found}
+
     async def by_idempotency_key(self, user_id: str, key: str) -> Job | None:
         found: Job | None = await self.session.scalar(self._owned(user_id).where(Job.idempotency_key == key))
         return found
 
     async def list(self, user_id: str, window: Window, wanted: JobFilter) -> tuple[Sequence[Job], int]:
-        """The person's synthesis jobs."""
-        statement = self._owned(user_id).where(Job.kind == SYNTHESIS)
-        if wanted.status:
-            statement = statement.where(Job.status == wanted.status)
-        if wanted.voice_model_id:
-            statement = statement.where(Job.voice_model_id == wanted.voice_model_id)
-        if wanted.text_search:
-            statement = statement.where(Job.text_content.icontains(wanted.text_search, autoescape=True))
-        if wanted.created_after:
-            statement = statement.where(Job.created_at >= wanted.created_after)
-        if wanted.created_before:
-            statement = statement.where(Job.created_at < wanted.created_before)
-        return await self._window(statement, window)
+        """The person's synthesis jobs, as they read: see `seen`."""
+        values = {name: value for name in _CONDITIONS if (value := getattr(wanted, name))}
+        count, rows = _listing(tuple(values), window.sort_by, window.sort_order)
+        values |= {"owner": user_id, "text_search": _escaped(wanted.text_search)} if wanted.text_search else {"owner": user_id}
+        total = await self.session.scalar(count, values)
+        found: Any = await self.session.execute(rows, values | {"limit": window.limit, "offset": window.offset})
+        return found.all(), total or 0
 
     async def get_for_update(self, job_id: str) -> Job | None:
         """As `get`, kept from changing until the transaction ends where the database can do that for a single row."""
@@ -159,7 +186,31 @@ class JobRepository(Repository[Job]):
         )  # fmt: skip
         return again is not None
 
+    async def ended_before(self, kinds: Collection[str], before: datetime, limit: int) -> Sequence[str]:
+        """Up to `limit` jobs of these kinds that ended before this."""
+        old = select(Job.id).where(Job.kind.in_(kinds), Job.status.in_(FINAL), Job.completed_at < before).limit(limit)
+        return (await self.session.scalars(old)).all()
+
+    async def prune(self, job_ids: Collection[str], before: datetime) -> builtins.list[str | None]:
+        """Delete those of the jobs that ended before this. For each the key of its object, if any: the caller deletes these."""
+        gone = delete(Job).where(Job.id.in_(job_ids), Job.status.in_(FINAL), Job.completed_at < before).returning(Job.output_path)
+        return [*await self.session.scalars(gone)]
+
     async def delete(self, job_id: str) -> bool:
         """Delete a job that is not running. False when it is, or is gone."""
         gone = await self.session.execute(delete(Job).where(Job.id == job_id, Job.status != PROCESSING).returning(Job.id))
         return gone.first() is not None
+
+
+@lru_cache(maxsize=256)
+def _listing(conditions: tuple[str, ...], sort_by: str, sort_order: str) -> tuple[Select[Any], Select[Any]]:
+    """How many jobs of somebody there are under these conditions, and a part of them."""
+    wanted = (Job.user_id == bindparam("owner"), Job.kind == SYNTHESIS, *(_CONDITIONS[name] for name in conditions))
+    rows = select(*_COLUMNS).where(*wanted).order_by(*JobRepository._order(sort_by, sort_order))
+    part = rows.limit(bindparam("limit", type_=Integer)).offset(bindparam("offset", type_=Integer))
+    return select(func.count()).select_from(Job).where(*wanted), part
+
+
+def _escaped(text: str) -> str:
+    """For LIKE, with `/` as the character that escapes."""
+    return text.replace("/", "//").replace("%", "/%").replace("_", "/_")
