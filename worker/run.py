@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import asyncio
 import secrets
+import time
 from collections.abc import Awaitable, Callable, Mapping
 from contextlib import suppress
 
 import structlog
 from sqlalchemy.exc import SQLAlchemyError
 
+import tracing
+from store.faults import part_away
 from store.models import Job
 from store.models.job import CLONE_BUILD, COMPLETED, FAILED, PENDING, SYNTHESIS
 from store.repositories.limits import UsageRepository
@@ -18,6 +21,7 @@ from store.stores import Stores
 from worker.errors import AttemptFailedError, JobFailedError, LeaseLostError, NotYetError
 from worker.events import announce
 from worker.handlers.base import Handler, Outcome, Report
+from worker.metrics import WorkMetrics
 
 Notify = Callable[[str], None]
 """Called with a job's id after each change of its row. A hint: whoever hears it reads the row."""
@@ -27,6 +31,8 @@ Work = Callable[[Job, Report], Awaitable[Outcome]]
 # What may take its owner beyond their storage only to be refused. The prepared form of a recording that was accepted never is.
 BOUNDED_KINDS = (SYNTHESIS, CLONE_BUILD)
 QUOTA_EXCEEDED = "QUOTA_EXCEEDED"
+# What lies outside this machine comes back by itself; a full disk may be full of this very job.
+OUTSIDE = ("database", "objects")
 RETRY_S = 5.0
 BEATS_A_LEASE = 3
 
@@ -45,6 +51,7 @@ class JobRunner:
         max_attempts: int,
         notify: Notify,
         storage_bytes: int = 2**60,
+        metrics: WorkMetrics | None = None,
     ) -> None:
         """`storage_bytes`: how much one user may have stored, unless their account says otherwise."""
         self.stores = stores
@@ -53,6 +60,7 @@ class JobRunner:
         self.max_attempts = max_attempts
         self.notify = notify
         self.storage_bytes = storage_bytes
+        self.metrics = metrics or WorkMetrics()
 
     def new_owner(self) -> str:
         """A name for one claim, never used again, so that two claims of one process cannot be taken for each other."""
@@ -64,7 +72,15 @@ class JobRunner:
         `work` stands in for the handler's own `run`. When this is cancelled (the process stops), the job goes back to the queue.
         """
         lease = Lease(job.id, job.lease_owner or "", job.attempt)
-        with structlog.contextvars.bound_contextvars(job_id=job.id, request_id=job.request_id, attempt=job.attempt):
+        began, status = time.monotonic(), "interrupted"
+        about: tracing.Attributes = {"voxify.job_id": job.id, "voxify.kind": job.kind, "voxify.attempt": job.attempt}
+        with (
+            tracing.span("job", about, parent=job.traceparent, kind="CONSUMER") as span,
+            structlog.contextvars.bound_contextvars(job_id=job.id, request_id=job.request_id, attempt=job.attempt),
+            self.metrics.job(job),
+        ):
+            if job.claimed_at is not None:
+                tracing.record("claim", job.available_at, job.claimed_at, about, parent=job.traceparent)
             self.notify(job.id)
             log.info("job started", kind=job.kind)
             try:
@@ -79,6 +95,10 @@ class JobRunner:
                 raise
             finally:
                 self.notify(job.id)
+                self.metrics.ended(job.kind, status, time.monotonic() - began)
+                span.set({"voxify.end": status})
+                if status == FAILED:
+                    span.fail(status)
             log.info("job ended", status=status)
             return status
 
@@ -94,10 +114,9 @@ class JobRunner:
             return await self._try_again(job, lease, failure.code, failure.message)
         except LeaseLostError:
             raise
-        except Exception:
+        except Exception as failure:  # noqa: BLE001 - it goes to the log below
             # The border of a job: whatever goes wrong in one must not end the worker that runs the others.
-            log.exception("job broke")
-            return await self._try_again(job, lease, "INTERNAL_ERROR", "Something went wrong inside; it has been logged")
+            return await self._broke(job, lease, failure)
         try:
             await self._complete(job, lease, outcome)
         except LeaseLostError:
@@ -109,6 +128,14 @@ class JobRunner:
             return await self._fail(job, lease, failure.code, failure.message)
         await self.stores.objects.delete(*outcome.obsolete)
         return COMPLETED
+
+    async def _broke(self, job: Job, lease: Lease, failure: Exception) -> str:
+        if (part := part_away(failure)) in OUTSIDE:
+            # As when the speech service is away: not the job's fault, and no attempt of it.
+            log.warning("job waits", reason="store unavailable", part=part, kind=type(failure).__name__)
+            return await self._put_back(lease, RETRY_S, "Waiting for the storage", count_attempt=False)
+        log.error("job broke", exc_info=failure)
+        return await self._try_again(job, lease, "INTERNAL_ERROR", "Something went wrong inside; it has been logged")
 
     async def _complete(self, job: Job, lease: Lease, outcome: Outcome) -> None:
         async with self.stores.database.write() as session:
@@ -157,9 +184,17 @@ class JobRunner:
 
     def _reporter(self, lease: Lease) -> Report:
         async def report(progress: float, message: str) -> None:
-            async with self.stores.database.write() as session:
-                if not await JobQueue(session).report(lease, round(progress, 1), message):
-                    raise LeaseLostError
+            try:
+                async with self.stores.database.write() as session:
+                    held = await JobQueue(session).report(lease, round(progress, 1), message)
+            except (SQLAlchemyError, OSError) as failure:
+                if part_away(failure) is None:
+                    raise
+                # News that nobody misses for long. Whether the lease still holds, the heartbeat finds out.
+                log.warning("progress not written", reason=type(failure).__name__)
+                return
+            if not held:
+                raise LeaseLostError
             self.notify(lease.job_id)
 
         return report
@@ -168,6 +203,7 @@ class JobRunner:
         if job.attempt >= self.max_attempts:
             return await self._fail(job, lease, code, message)
         log.warning("attempt failed", code=code)
+        self.metrics.retried(job.kind, code)
         return await self._put_back(lease, RETRY_S * 2 ** (job.attempt - 1), "Waiting to be tried again", count_attempt=True)
 
     async def _fail(self, job: Job, lease: Lease, code: str, message: str) -> str:
@@ -177,6 +213,7 @@ class JobRunner:
             await self.handlers[job.kind].on_failure(session, job, code, message)
             await announce(session, await session.get_one(Job, lease.job_id))
             await JobQueue(session).wake([job.subject_id] if job.subject_id else [])
+        self.metrics.failed(job.kind, code)
         return FAILED
 
     async def _put_back(self, lease: Lease, delay_s: float, message: str, *, count_attempt: bool) -> str:

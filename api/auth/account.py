@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import secrets
 from dataclasses import dataclass
-from datetime import timedelta
 from functools import partial
 from typing import Any
 
@@ -17,15 +15,17 @@ from api.auth.principal import Principal
 from api.auth.service import active, email_exists
 from api.auth.throttle import PasswordCheck, Throttle
 from api.errors import BadRequestError, ForbiddenError, RateLimitedError, ValidationFailedError
-from api.mail import messages
 from api.mail.background import Background
-from api.mail.transports import MailTransport
-from settings import Settings
+from api.mail.handler import changed_mail, reset_mail
 from store.clock import utcnow
 from store.database import Database
 from store.models import PasswordReset, User
 from store.models.user import SERVICE
 from store.repositories.users import PasswordResetRepository, RefreshTokenRepository, UserRepository
+from worker.beat import Ring
+from worker.lanes import LANES, MAIL
+
+MAIL_KINDS = LANES[MAIL]
 
 log = structlog.get_logger(__name__)
 
@@ -48,19 +48,17 @@ class AccountService:
     def __init__(
         self,
         database: Database,
-        settings: Settings,
         passwords: Passwords,
         check: PasswordCheck,
         throttle: Throttle,
-        mail: MailTransport,
+        ring: Ring,
         background: Background,
     ) -> None:
         self._database = database
-        self._settings = settings
         self._passwords = passwords
         self._check = check
         self._throttle = throttle
-        self._mail = mail
+        self._ring = ring
         self._background = background
 
     async def change(self, principal: Principal, changes: Changes, address: str | None) -> User:
@@ -89,6 +87,7 @@ class AccountService:
                 if password_hash is not None:
                     user.password_hash = password_hash
                     await RefreshTokenRepository(session).end_all(user.id, but=principal.session_id)
+                session.add_all(changed_mail(user.id, seen.email, what) for what in guarded)
                 if guarded:
                     # What lies in a mailbox that may no longer be theirs must not open the account.
                     await PasswordResetRepository(session).forget(user.id)
@@ -96,8 +95,8 @@ class AccountService:
             raise email_exists() from None
         for what in guarded:
             log.info("account changed", user_id=user.id, what=what)
-            message = messages.account_changed(self._settings.mail_from, seen.email, what)
-            self._background.start(f"notice: {what}", partial(self._mail.send, message))
+        if guarded:
+            self._ring(MAIL_KINDS)
         return user
 
     async def forgot(self, email: str, address: str | None) -> None:
@@ -127,10 +126,10 @@ class AccountService:
             user.password_hash = password_hash
             await PasswordResetRepository(session).forget(user.id)
             await RefreshTokenRepository(session).end_all(user.id)
+            session.add(changed_mail(user.id, user.email, "password"))
         await self._throttle.forget_account(user.email, address)
         log.info("password reset", user_id=user.id)
-        message = messages.account_changed(self._settings.mail_from, user.email, "password")
-        self._background.start("notice: password", partial(self._mail.send, message))
+        self._ring(MAIL_KINDS)
 
     async def _mail_reset(self, email: str) -> None:
         async with self._database.read() as session:
@@ -142,14 +141,10 @@ class AccountService:
         except RateLimitedError:
             log.warning("no mail: too many resets asked for", user_id=user.id)
             return
-        token, ttl_s = secrets.token_urlsafe(32), self._settings.reset_token_ttl_s
-        expires_at = utcnow() + timedelta(seconds=ttl_s)
         async with self._database.write() as session:
-            await PasswordResetRepository(session).forget_expired(user.id, utcnow())
-            PasswordResetRepository(session).add(PasswordReset(token_hash=hash_of(token), user_id=user.id, expires_at=expires_at))
+            session.add(reset_mail(user.id))
         log.info("password reset asked for", user_id=user.id)
-        page = self._settings.password_reset_url
-        await self._mail.send(messages.password_reset(self._settings.mail_from, user.email, token, ttl_s, page))
+        self._ring(MAIL_KINDS)
 
     async def _check_current(self, user: User, password: str | None, address: str | None) -> None:
         if password is None:

@@ -7,11 +7,9 @@ from collections.abc import Awaitable, Callable
 
 import structlog
 
-from api.mail.transports import MailFailedError
-
 log = structlog.get_logger(__name__)
 
-# Connections to a mail server at once; the rest wait.
+# Things done at once; the rest wait.
 SLOTS = 4
 
 
@@ -42,14 +40,12 @@ class Background:
             for task in left:
                 task.cancel()
             await asyncio.gather(*left, return_exceptions=True)
-            log.error("mail given up at shutdown", count=len(left))  # noqa: TRY400 - a timeout has no story
+            log.error("background work given up at shutdown", count=len(left))  # noqa: TRY400 - a timeout has no story
 
     async def _run(self, what: str, work: Callable[[], Awaitable[None]]) -> None:
         try:
             async with self._slots:
                 await work()
-        except MailFailedError as failed:
-            log.error("mail failed", what=what, reason=str(failed))  # noqa: TRY400 - the reason says all that may be said
         except Exception:
             # The last place that can say it.
             log.exception("background work failed", what=what)

@@ -24,6 +24,11 @@ class MailFailedError(Exception):
 
     code = "MAIL_FAILED"
 
+    def __init__(self, reason: str, *, is_final: bool = False) -> None:
+        """`is_final`: it will not be taken later either."""
+        super().__init__(reason)
+        self.is_final = is_final
+
 
 class MailTransport(Protocol):
     async def send(self, message: EmailMessage) -> None:
@@ -59,8 +64,13 @@ class Smtp:
             )
         except (aiosmtplib.SMTPException, OSError, ValueError) as failed:
             # Neither the sentence nor the cause is kept: both quote the address.
-            status = getattr(failed, "code", None)
-            raise MailFailedError(f"{type(failed).__name__}{f' {status}' if isinstance(status, int) else ''}") from None
+            refused = failed.recipients[0] if isinstance(failed, aiosmtplib.SMTPRecipientsRefused) and failed.recipients else failed
+            status = getattr(refused, "code", None)
+            # Of this mail, and not of who we are, which its operator may mend.
+            about_mail = isinstance(refused, aiosmtplib.SMTPRecipientRefused | aiosmtplib.SMTPSenderRefused | aiosmtplib.SMTPDataError)
+            is_final = about_mail and isinstance(status, int) and status >= 500
+            reason = f"{type(failed).__name__}{f' {status}' if isinstance(status, int) else ''}"
+            raise MailFailedError(reason, is_final=is_final) from None
 
 
 class Outbox:

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
 
-from sqlalchemy import ColumnElement, case, func, select, update
+from sqlalchemy import ColumnElement, case, func, select, text, update
 from sqlalchemy.orm import aliased
 
 from store.clock import utcnow
@@ -19,6 +19,9 @@ from store.models import CloneSample, Job
 from store.models.job import COMPLETED, FAILED, PENDING, PROCESSING, TRAINING
 from store.repositories.base import Repository
 from store.repositories.library import VoiceUsageRepository
+
+CLOCK_SKEW = timedelta(seconds=5)
+"""How far the clocks of the machines may be apart."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,6 +41,8 @@ _WAITING, _RUNNING = aliased(Job), aliased(Job)
 # Not trainings: they take hours, in a lane of their own.
 _BUSY = (_RUNNING.status == PROCESSING, _RUNNING.kind != TRAINING)
 _LOAD = select(_RUNNING.user_id, func.count().label("jobs")).where(*_BUSY).group_by(_RUNNING.user_id).subquery()
+# Any number, the same for all: whoever holds it is the only one who claims. 0x766f7869 is "voxi".
+_ONE_AT_A_TIME = text("SELECT pg_advisory_xact_lock(1987016809)")
 _DUE = (
     select(_WAITING.id)
     .outerjoin(_LOAD, _LOAD.c.user_id == _WAITING.user_id)
@@ -51,13 +56,22 @@ _DUE = (
 class JobQueue(Repository[Job]):
     model = Job
 
-    async def claim(self, owner: str, lease_s: float, kinds: Collection[str], *, job_id: str | None = None) -> Job | None:
+    async def claim(
+        self, owner: str, lease_s: float, kinds: Collection[str], *, job_id: str | None = None, per_user: int = 0, at_once: int = 0
+    ) -> Job | None:
         """Take the next job that is due, or the one named, for `lease_s` seconds.
 
         Whoever has the fewest jobs running comes first, so that one heavy user cannot starve the others; then priority; then age.
+
+        Args:
+            per_user: no job of whoever has so many of these kinds running; 0: no bound.
+            at_once: none at all while so many of these kinds run, whoever's they are; 0: no bound.
         """
+        if (per_user or at_once) and not self._is_sqlite:
+            # Two that look at the same moment would both see the last free place. SQLite has one writer at a time anyway.
+            await self.session.execute(_ONE_AT_A_TIME)
         now = utcnow()
-        due = _DUE.where(_WAITING.available_at <= now, _WAITING.kind.in_(kinds))
+        due = _DUE.where(_WAITING.available_at <= now, _WAITING.kind.in_(kinds), *_below(kinds, per_user, at_once))
         if job_id is not None:
             due = due.where(_WAITING.id == job_id)
         claimed: Job | None = await self.session.scalar(
@@ -68,6 +82,11 @@ class JobQueue(Repository[Job]):
             .execution_options(populate_existing=True)
         )
         return claimed
+
+    async def due(self) -> set[str]:
+        """The kinds of which a job could begin now."""
+        waiting = select(Job.kind).where(Job.status == PENDING, Job.available_at <= utcnow()).distinct()
+        return set(await self.session.scalars(waiting))
 
     async def take(self, job_id: str, owner: str, lease_s: float) -> Lease | None:
         """Claim this very job, due or not, for somebody who asks for it by name. None: it does not wait, or is gone."""
@@ -154,6 +173,24 @@ class JobQueue(Repository[Job]):
         await VoiceUsageRepository(self.session).count(rows)
         return rows
 
+    async def follow_clock(self, longest_lease_s: float) -> int:
+        """Put right what a clock that was set back leaves in the future: leases that nobody can have got, and new jobs that would wait
+        until it is again what it was. How many there were.
+
+        Whoever works on such a job extends its lease from the new time with the next heartbeat.
+        """
+        now = utcnow()
+        latest = now + timedelta(seconds=longest_lease_s)
+        leases = update(Job).where(Job.status == PROCESSING, Job.lease_until > latest + CLOCK_SKEW).values(lease_until=latest)
+        ahead = (Job.status == PENDING, Job.created_at > now + CLOCK_SKEW, Job.available_at > now)
+        jobs = update(Job).where(*ahead).values(available_at=now)
+        found = [await self.session.execute(statement.returning(Job.id)) for statement in (leases, jobs)]
+        return sum(len(rows.all()) for rows in found)
+
+    @property
+    def _is_sqlite(self) -> bool:
+        return self.session.get_bind().dialect.name == "sqlite"
+
     async def _end(self, lease: Lease, **values: Any) -> bool:
         ended = await self._written(lease, completed_at=utcnow(), lease_owner=None, lease_until=None, **values)
         if ended is not None:
@@ -169,6 +206,18 @@ class JobQueue(Repository[Job]):
             update(Job).where(*_held(lease)).values(**values).returning(Job).execution_options(populate_existing=True)
         )
         return written
+
+
+def _below(kinds: Collection[str], per_user: int, at_once: int) -> list[ColumnElement[bool]]:
+    """What must hold of a waiting job for there to be room for it."""
+    running = (_RUNNING.status == PROCESSING, _RUNNING.kind.in_(kinds))
+    room: list[ColumnElement[bool]] = []
+    if per_user:
+        full = select(_RUNNING.user_id).where(*running).group_by(_RUNNING.user_id).having(func.count() >= per_user)
+        room.append(_WAITING.user_id.not_in(full))
+    if at_once:
+        room.append(select(func.count()).select_from(_RUNNING).where(*running).scalar_subquery() < at_once)
+    return room
 
 
 def _claimed(owner: str, lease_s: float, now: datetime) -> dict[str, Any]:

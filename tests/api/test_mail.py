@@ -9,6 +9,7 @@ import stat
 import subprocess
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from dataclasses import dataclass
 from email import message_from_bytes, policy
 from email.message import EmailMessage
 from pathlib import Path
@@ -17,13 +18,22 @@ from typing import Any
 import pytest
 from aiosmtpd.handlers import Sink
 from aiosmtpd.smtp import SMTP, AuthResult, Envelope, LoginPassword, Session
+from litestar import Litestar
 from pydantic import SecretStr, ValidationError
+from sqlalchemy import select, update
 
 from api.mail.background import Background
 from api.mail.messages import account_changed, password_reset
 from api.mail.transports import MailFailedError, Outbox, Smtp, transport
 from settings import Settings
-from tests.api.support import AUTH, Logs, make_app, running, sign_up
+from store.clock import utcnow
+from store.models import Job
+from store.models.job import MAIL
+from tests.api.accounts import later, mail_settled
+from tests.api.inference import FakeInference
+from tests.api.rooms import caller
+from tests.api.support import AUTH, Logs, SignedIn, make_app, running, sign_up
+from tests.api.support import PASSWORD as ACCOUNT_PASSWORD
 
 USER, PASSWORD = "voxify", "a secret of the mail server"
 
@@ -110,7 +120,7 @@ async def test_a_reset_arrives_at_a_real_server(settings: Settings, plain: int, 
     async with running(app) as client:
         person = await sign_up(client, "ada@example.com")
         assert (await client.post(f"{AUTH}/forgot-password", json={"email": person.email})).status_code == 200
-    # The app has stopped: the mail that was under way was waited for.
+        await mail_settled(app)
     (envelope,) = inbox.mails
     assert (envelope.mail_from, envelope.rcpt_tos) == ("noreply@example.com", ["ada@example.com"])
     assert isinstance(envelope.content, bytes)
@@ -140,25 +150,98 @@ async def test_without_tls_there_is_no_mail_when_it_is_asked_for(settings: Setti
     assert not inbox.mails
 
 
-@pytest.mark.parametrize("refusal", ["554 not for ada@example.com", "451 later, ada@example.com"])
-async def test_a_failure_is_logged_without_the_address(settings: Settings, plain: int, inbox: Inbox, logs: Logs, refusal: str) -> None:
-    inbox.refusal = refusal
-    background = Background()
-    background.start("notice", lambda: Smtp(smtp_settings(settings, plain)).send(a_mail()))
-    await background.settle()
-    (line,) = [line for line in logs.lines if line["event"] == "mail failed"]
-    assert (line["level"], line["what"]) == ("error", "notice")
-    assert refusal[:3] in line["reason"]
-    assert "ada" not in logs.text
+@dataclass
+class Sending:
+    """An app whose mail goes to a server at `port`, and somebody who is to get one."""
+
+    app: Litestar
+    person: SignedIn
+
+    async def job(self) -> Job:
+        async with self.app.state.stores.database.read() as session:
+            found: Job = await session.scalar(select(Job).where(Job.kind == MAIL))
+        return found
+
+    async def again(self) -> Job:
+        """The job after one more attempt."""
+        async with self.app.state.stores.database.write() as session:
+            await session.execute(update(Job).where(Job.kind == MAIL).values(available_at=utcnow(), message=None))
+        self.app.state.rooms.bell.ring()
+        await mail_settled(self.app)
+        return await self.job()
 
 
-async def test_a_server_that_is_not_there_fails_the_mail_and_not_the_request(settings: Settings, logs: Logs) -> None:
-    app = make_app(settings.model_copy(update={"smtp_host": "127.0.0.1", "smtp_port": 1, "smtp_tls": "none"}))
+@asynccontextmanager
+async def asked_for_a_reset(settings: Settings, port: int) -> AsyncIterator[Sending]:
+    app = make_app(smtp_settings(settings, port))
     async with running(app) as client:
         person = await sign_up(client, "ada@example.com")
         assert (await client.post(f"{AUTH}/forgot-password", json={"email": person.email})).status_code == 200
-        await app.state.background.settle()
-    assert any(line["event"] == "mail failed" for line in logs.lines)
+        await mail_settled(app)
+        yield Sending(app, person)
+
+
+async def test_mail_that_is_not_taken_is_tried_again_without_a_word_about_whom_it_is_for(
+    settings: Settings, plain: int, inbox: Inbox, logs: Logs
+) -> None:
+    inbox.refusal = "451 later, ada@example.com"
+    async with asked_for_a_reset(settings, plain) as sending:
+        waiting = await sending.job()
+        assert (waiting.status, waiting.attempt) == ("pending", 0)
+        assert 4 < (waiting.available_at - utcnow()).total_seconds() <= 5
+        (line,) = [line for line in logs.lines if line["event"] == "mail failed"]
+        assert (line["level"], line["about"], "451" in line["reason"]) == ("warning", "password_reset", True)
+        inbox.refusal = ""
+        assert (await sending.again()).status == "completed"
+        assert len(inbox.mails) == 1
+    assert "ada" not in logs.text
+
+
+async def test_mail_that_nobody_will_ever_take_is_given_up_at_once(settings: Settings, plain: int, inbox: Inbox, logs: Logs) -> None:
+    inbox.refusal = "554 not for ada@example.com"
+    async with asked_for_a_reset(settings, plain) as sending:
+        assert (await sending.job()).status == "failed"
+    (line,) = [line for line in logs.lines if line["event"] == "mail given up"]
+    assert (line["level"], line["code"], "554" in line["reason"]) == ("error", "MAIL_FAILED", True)
+    assert "ada" not in logs.text
+
+
+async def test_a_server_that_is_away_for_an_hour_is_given_up(settings: Settings, logs: Logs, monkeypatch: pytest.MonkeyPatch) -> None:
+    async with asked_for_a_reset(settings, 1) as sending:
+        assert (await sending.job()).status == "pending", "the request has not failed with it"
+        later(monkeypatch, "api.mail.handler", minutes=20)
+        pause = (await sending.again()).available_at - utcnow()
+        assert 500 < pause.total_seconds() <= 600, "longer and longer"
+        later(monkeypatch, "api.mail.handler", minutes=61)
+        assert (await sending.again()).status == "failed"
+    assert "ada" not in logs.text
+
+
+async def test_a_notice_goes_to_the_address_that_was_and_leaves_none_behind(settings: Settings, plain: int, inbox: Inbox) -> None:
+    app = make_app(smtp_settings(settings, plain))
+    async with running(app) as client:
+        person = await sign_up(client, "ada@example.com")
+        change = {"email": "countess@example.com", "current_password": ACCOUNT_PASSWORD}
+        assert (await client.patch(f"{AUTH}/profile", json=change, headers=person.headers)).status_code == 200
+        await mail_settled(app)
+        (envelope,) = inbox.mails
+        assert envelope.rcpt_tos == ["ada@example.com"]
+        assert (await Sending(app, person).job()).config == {"about": "account_changed", "what": "e-mail address"}
+
+
+async def test_mail_waits_for_nothing_else(settings: Settings, plain: int, inbox: Inbox, inference: FakeInference) -> None:
+    app = make_app(smtp_settings(settings, plain), inference_transport=inference.transport)
+    inference.gate.clear()
+    async with running(app) as client:
+        me = await caller(client, app, inference)
+        for _ in range(4):
+            await me.data("POST", "/job", json={"text_content": "Hello."})
+        async with asyncio.timeout(20):
+            await inference.waiting.acquire()
+        assert (await client.post(f"{AUTH}/forgot-password", json={"email": me.who.email})).status_code == 200
+        await mail_settled(app)
+        assert len(inbox.mails) == 1
+        inference.gate.set()
 
 
 @pytest.mark.parametrize("to", ["ada@example.com", "ä@exämple.com"])
@@ -200,7 +283,7 @@ async def test_a_shutdown_waits_for_mail_and_gives_up_in_time(logs: Logs) -> Non
     for _ in range(9):
         background.start("never", never)
     await background.close(0.05)
-    (line,) = [line for line in logs.lines if line["event"] == "mail given up at shutdown"]
+    (line,) = [line for line in logs.lines if line["event"] == "background work given up at shutdown"]
     assert line["count"] == 9
 
 
