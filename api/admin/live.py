@@ -1,7 +1,7 @@
 """The settings that an admin may change while the platform runs.
 
-What is changed lies in the database and wins over the environment. Every process reads it again each second, so that a change is in
-effect everywhere soon after, without a restart, and is kept over restarts.
+What is changed lies in the database and wins over the environment. Every process reads it again each second, and at once when another
+process tells it to (:mod:`api.notices`), so that a change is in effect everywhere soon after, without a restart, and is kept over restarts.
 """
 
 from __future__ import annotations
@@ -34,6 +34,9 @@ CHANGEABLE = (
     "file_link_ttl_s",
     "speech_cache",
     "require_consent",
+    "user_concurrency",
+    "speech_concurrency",
+    "job_keep_days",
 )
 
 
@@ -80,6 +83,7 @@ class LiveSettings:
         self.base = base
         self.current = base
         self.changes: dict[str, Change] = {}
+        self.on_change: Callable[[], None] = _nobody
         self._database = database
         self._apply = apply
         self._poll_s = poll_s
@@ -94,6 +98,11 @@ class LiveSettings:
         if self._polling is not None:
             self._polling.cancel()
             await asyncio.gather(self._polling, return_exceptions=True)
+
+    async def changed(self) -> None:
+        """Put in effect what this process has just changed, and tell the others."""
+        await self.refresh()
+        self.on_change()
 
     async def refresh(self) -> None:
         """Read the changed settings and put them in effect here."""
@@ -114,6 +123,10 @@ class LiveSettings:
             except Exception:
                 # The database may be away for a while; what was read last stays in effect.
                 log.warning("settings could not be read", exc_info=True)
+
+
+def _nobody() -> None:
+    """Nobody needs to be told."""
 
 
 def _usable(rows: Sequence[SettingOverride]) -> dict[str, Change]:

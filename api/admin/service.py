@@ -106,7 +106,7 @@ class AdminService:
             changed = {name: value for name, value in values.items() if before.get(name) != value}
             await overrides.put(changed, actor_id)
             audit.note(session, actor_id, audit.CONFIG, audit.CONFIG_SUBJECT, before=before, after=changed, request_id=request_id)
-        await self.live.refresh()
+        await self.live.changed()
         return self.config()
 
     async def audit(

@@ -1,29 +1,37 @@
 """The progress of a job as server-sent events.
 
-A published event says only "look": the stream reads the row. What is lost between processes delays and never lies.
+A published event says only "look": the row is read. What is lost between processes delays and never lies. One reader looks at all jobs that
+are watched, so that a thousand streams cost the database a few queries and hold none of its connections.
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Callable, Collection, Iterator
 from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field
 
 import msgspec
+import structlog
 from litestar.channels import ChannelsPlugin, Subscriber
 from litestar.response import ServerSentEventMessage
 
-from api.jobs.estimates import Standing
+from api.jobs.estimates import ENDED, Standing
 from api.jobs.outlook import Outlook
 from api.jobs.schemas import JobOut
 from store.models import Job
 from store.models.job import FINAL
-from store.repositories.jobs import JobRepository
+from store.repositories.jobs import JobRepository, Stamp
 from store.stores import Stores
 
-LOOK_S = 3.0  # how often the row is read when nothing is heard
+LOOK_S = 3.0  # how often the rows are read when nothing is heard
+BATCH = 500  # rows read at once
+RECONNECT_MS = 1000  # what a stream that is ended by us tells its client to wait before it comes back
 PING_S = 15.0
 LIFE_S = 600.0
+
+
+log = structlog.get_logger(__name__)
 
 
 class ProgressEvent(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
@@ -43,6 +51,36 @@ CHANNEL = "jobs"
 COMPLETE = ServerSentEventMessage(data='{"event":"complete"}')
 
 
+def notifier(channels: ChannelsPlugin) -> Callable[[str], None]:
+    """Says, in the loop in which the channels were opened, that the row of a job has changed."""
+    return lambda job_id: channels.publish(job_id.encode(), CHANNEL)
+
+
+@dataclass(slots=True, eq=False)
+class _Watched:
+    """A job as it was last read, and the streams that want to know.
+
+    Attributes:
+        streams: what wakes each; `new`: of those that have been told nothing yet.
+        stamp: what of the row had changed by then.
+        event: None: there is no such job.
+    """
+
+    streams: set[asyncio.Event] = field(default_factory=set)
+    new: set[asyncio.Event] = field(default_factory=set)
+    job: Job | None = None
+    stamp: Stamp | None = None
+    event: ProgressEvent | None = None
+    event_id: str = ""
+
+    def tell(self, event: ProgressEvent | None, event_id: str) -> None:
+        waking = self.streams if event is None or event_id != self.event_id else self.new
+        self.event, self.event_id = event, event_id
+        for changed in waking:
+            changed.set()
+        self.new.clear()
+
+
 class ProgressStreams:
     """One subscription hears of all jobs and wakes the streams of each.
 
@@ -53,26 +91,30 @@ class ProgressStreams:
         self.stores = stores
         self.outlook = outlook
         self.channels = channels
+        self._notify = notifier(channels)
         self._closing = False
-        self._watching: dict[str, set[asyncio.Event]] = {}
-        self._listening: asyncio.Task[None] | None = None
+        self._watching: dict[str, _Watched] = {}
+        self._due: set[str] = set()  # jobs to be read at once
+        self._wanted = asyncio.Event()
+        self._tasks: list[asyncio.Task[None]] = []
         self._loop = asyncio.get_running_loop()
 
     async def start(self) -> None:
         """Begin to listen."""
         heard = await self.channels.subscribe(CHANNEL)
-        self._listening = asyncio.create_task(self._listen(heard))
+        self._tasks = [asyncio.create_task(self._listen(heard)), asyncio.create_task(self._read())]
 
     async def stop(self) -> None:
         """End all streams and listen no more."""
         self._close()
-        if self._listening is not None:
-            self._listening.cancel()
-            await asyncio.wait([self._listening])
+        for task in self._tasks:
+            task.cancel()
+        if self._tasks:
+            await asyncio.wait(self._tasks)
 
     def notify(self, job_id: str) -> None:
         """Say that the row of this job has changed."""
-        self.channels.publish(job_id.encode(), CHANNEL)
+        self._notify(job_id)
 
     def end(self) -> None:
         """End all streams; may be called from a signal handler."""
@@ -84,15 +126,17 @@ class ProgressStreams:
         `last_event_id` is the id of the last event that the client has seen; that one is not repeated.
         """
         clock = asyncio.get_running_loop().time
-        began = spoke = clock()
         seen = last_event_id
-        with self._watch(job_id) as changed:
+        with self._watch(job_id) as (watched, changed):
+            # What was read for others before is not what is now.
+            await changed.wait()
+            began = spoke = clock()
             while clock() - began < LIFE_S and not self._closing:
                 changed.clear()
-                event, event_id = await self._read(job_id)
-                if event is not None and event_id != seen:
-                    seen, spoke = event_id, clock()
-                    yield ServerSentEventMessage(data=msgspec.json.encode(event).decode(), id=event_id)
+                event = watched.event
+                if event is not None and watched.event_id != seen:
+                    seen, spoke = watched.event_id, clock()
+                    yield ServerSentEventMessage(data=msgspec.json.encode(event).decode(), id=seen)
                 if event is None or event.status in FINAL:
                     yield COMPLETE
                     return
@@ -101,41 +145,79 @@ class ProgressStreams:
                     # Without `data=None` it would be an event with empty data, which clients try to read as JSON.
                     yield ServerSentEventMessage(comment="ping", data=None)
                 with suppress(TimeoutError):
-                    await asyncio.wait_for(changed.wait(), LOOK_S)
+                    async with asyncio.timeout_at(min(spoke + PING_S, began + LIFE_S)):
+                        await changed.wait()
+        yield ServerSentEventMessage(comment="connect again", data=None, retry=RECONNECT_MS)
 
     @contextmanager
-    def _watch(self, job_id: str) -> Iterator[asyncio.Event]:
+    def _watch(self, job_id: str) -> Iterator[tuple[_Watched, asyncio.Event]]:
         changed = asyncio.Event()
-        self._watching.setdefault(job_id, set()).add(changed)
+        watched = self._watching.setdefault(job_id, _Watched())
+        watched.streams.add(changed)
+        watched.new.add(changed)
+        self._want(job_id)
         try:
-            yield changed
+            yield watched, changed
         finally:
-            watching = self._watching[job_id]
-            watching.discard(changed)
-            if not watching:
+            watched.streams.discard(changed)
+            watched.new.discard(changed)
+            if not watched.streams:
                 del self._watching[job_id]
 
     async def _listen(self, heard: Subscriber) -> None:
         async for job_id in heard.iter_events():
-            for changed in self._watching.get(job_id.decode(), ()):
-                changed.set()
+            if (name := job_id.decode()) in self._watching:
+                self._want(name)
+
+    def _want(self, job_id: str) -> None:
+        self._due.add(job_id)
+        self._wanted.set()
 
     def _close(self) -> None:
         self._closing = True
-        for watching in self._watching.values():
-            for changed in watching:
+        for watched in self._watching.values():
+            for changed in watched.streams:
                 changed.set()
 
-    async def _read(self, job_id: str) -> tuple[ProgressEvent | None, str]:
-        # A session for this one look: a stream that kept one would hold a connection for minutes.
+    async def _read(self) -> None:
+        """Read what is wanted when it is wanted, and all that is watched every `LOOK_S` seconds."""
+        clock = self._loop.time
+        looked = clock()
+        while True:
+            with suppress(TimeoutError):
+                async with asyncio.timeout_at(looked + LOOK_S):
+                    await self._wanted.wait()
+            self._wanted.clear()
+            if clock() - looked >= LOOK_S:
+                looked = clock()
+                self._due.update(self._watching)
+            due = sorted(self._due & self._watching.keys())
+            self._due.clear()
+            try:
+                for start in range(0, len(due), BATCH):
+                    await self._look(due[start : start + BATCH])
+            except Exception:
+                # The database may be away for a while; streams stay open and hear more when it is back.
+                log.exception("watched jobs could not be read")
+
+    async def _look(self, job_ids: Collection[str]) -> None:
         async with self.stores.database.read() as session:
             jobs = JobRepository(session)
-            job = await jobs.get(job_id)
-            if job is None:
-                return None, ""
-        standing = await self.outlook.glance(job)
-        # The time that is left is not in it: it changes all the time, and is news only together with something else.
-        return _event(job, standing), f"{job.attempt}-{job.status}-{job.progress:g}-{standing.queue_position or 0}"
+            stamps = await jobs.stamps(job_ids)
+            known = {job_id: watched for job_id in job_ids if (watched := self._watching.get(job_id)) is not None}
+            moved = [job_id for job_id in stamps if job_id in known and known[job_id].stamp != stamps[job_id]]
+            for job in await jobs.many(moved):
+                known[job.id].job, known[job.id].stamp = job, stamps[job.id]
+        there = {job_id: watched.job for job_id, watched in known.items() if job_id in stamps and watched.job is not None}
+        standings = await self.outlook.glance(list(there.values()))
+        for job_id, watched in known.items():
+            if (seen := there.get(job_id)) is None:
+                watched.tell(None, "")
+                continue
+            standing = standings.get(job_id, ENDED)
+            # The time that is left is not in it: it changes all the time, and is news only together with something else.
+            event_id = f"{seen.attempt}-{seen.status}-{seen.progress:g}-{standing.queue_position or 0}"
+            watched.tell(_event(seen, standing), event_id)
 
 
 def _event(job: Job, standing: Standing) -> ProgressEvent:

@@ -100,9 +100,9 @@ class Outlook:
         """Of those of the jobs that have not ended, from a look at the queue that all share: see `SHORT` and `SHARE`."""
         return await self._shared(jobs, change_s=0.0)
 
-    async def glance(self, job: Job) -> Standing:
+    async def glance(self, jobs: Sequence[Job]) -> dict[str, Standing]:
         """As `of_many`, but up to `FRESH_S` seconds old, for those who ask again and again."""
-        return (await self._shared([job], change_s=FRESH_S)).get(job.id, ENDED)
+        return await self._shared(jobs, change_s=FRESH_S)
 
     async def _shared(self, jobs: Sequence[Job], *, change_s: float) -> dict[str, Standing]:
         """`change_s`: how old what is told of a short queue may be after a change."""
@@ -114,11 +114,16 @@ class Outlook:
                 seen = self._seen.get(kinds)
                 if seen is None or self._is_old(seen, own, change_s):
                     changes, began = self.database.job_changes, time.monotonic()
-                    async with self.database.read() as session:
-                        lane = await self._look(session, kinds, None)
+                    lane = await self._whole(kinds, short=seen is not None and len(seen.lane.places) <= SHORT)
                     seen = self._seen[kinds] = _Seen(began, time.monotonic() - began, changes, lane)
             found |= {job.id: seen.lane.standing(job) for job in own}
         return found
+
+    async def _whole(self, kinds: tuple[str, ...], *, short: bool) -> _Lane:
+        if short:
+            return await self.database.glance(lambda session: self._look(session, kinds, None))
+        async with self.database.read() as session:
+            return await self._look(session, kinds, None)
 
     def _is_old(self, seen: _Seen, jobs: Sequence[Job], change_s: float) -> bool:
         age = time.monotonic() - seen.at

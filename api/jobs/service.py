@@ -58,7 +58,7 @@ class JobService:
         if idempotency_key is not None and (repeated := await self._repeated(user_id, idempotency_key, request_hash)):
             return repeated, False
         try:
-            async with self.stores.database.write() as session:
+            async with self.stores.database.write(brief=True) as session:
                 voice = await self._voice(user_id, wanted.voice_model_id, CloneRepository(session), UserRepository(session))
                 check_emotion(voice, wanted.config.emotion, "config.emotion")
                 job = synthesis_job(
@@ -87,16 +87,13 @@ class JobService:
 
     async def list(self, user_id: str, window: Window, wanted: JobFilter) -> tuple[Sequence[Job], dict[str, Standing], int]:
         """The jobs of the window, how those of them stand that have not ended, and how many there are in all."""
-        async with self.stores.database.read() as session:
-            rows, total = await JobRepository(session).list(user_id, window, wanted)
+        rows, total = await self.stores.database.glance(lambda session: JobRepository(session).list(user_id, window, wanted))
         return rows, await self.outlook.of_many(rows), total
 
     async def get(self, principal: Principal, job_id: str) -> tuple[Job, Standing]:
         """The job and how it stands. A service sees every job, as it may be the one to speak it."""
-        async with self.stores.database.read() as session:
-            jobs = JobRepository(session)
-            seen = await (jobs.get(job_id) if principal.role == SERVICE else jobs.owned(principal.user_id, job_id))
-        job = found(seen, "job")
+        owner = None if principal.role == SERVICE else principal.user_id
+        job = found(await self.stores.database.glance(lambda session: JobRepository(session).seen(job_id, owner)), "job")
         return job, (await self.outlook.of_many([job])).get(job.id, ENDED)
 
     async def update(self, user_id: str, job_id: str, wanted: JobUpdate) -> tuple[Job, Standing]:
@@ -159,8 +156,7 @@ class JobService:
         self.notify(job_id)
 
     async def _repeated(self, user_id: str, key: str, request_hash: str) -> Job | None:
-        async with self.stores.database.read() as session:
-            job = await JobRepository(session).by_idempotency_key(user_id, key)
+        job = await self.stores.database.glance(lambda session: JobRepository(session).by_idempotency_key(user_id, key))
         if job is not None and job.request_hash != request_hash:
             raise ConflictError("This Idempotency-Key was used with another request", code="IDEMPOTENCY_KEY_REUSED")
         return job

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import tempfile
 from http import HTTPStatus
 from pathlib import Path
 from typing import Any, Literal
@@ -27,6 +26,7 @@ from store.objects import ObjectNotFoundError
 from store.repositories.jobs import JobRepository
 from worker.errors import JobFailedError, NotYetError, WorkError
 from worker.inference import InferenceClient
+from worker.temporary import sound_folder
 from worker.timestamps import align_stored
 
 Form = Literal["json", "srt", "vtt"]
@@ -94,7 +94,7 @@ class TimestampService:
 
     async def _find(self, job: Job) -> JobTimestamps:
         try:
-            with tempfile.TemporaryDirectory(prefix="voxify-") as folder:
+            with sound_folder() as folder:
                 return await align_stored(self.stores, Path(folder), job, self.inference)
         except (ObjectNotFoundError, AudioError):
             raise NotFoundError("file") from None

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Protocol
 
 from sqlalchemy.exc import SQLAlchemyError
 
+from api.redis import redis_at
 from store.database import Database
 from store.repositories.limits import Count, CounterRepository, counting
 
@@ -16,7 +17,6 @@ if TYPE_CHECKING:
 
 SWEEP_EVERY_MS = 3600 * 1000
 REDIS_PREFIX = "voxify:"
-REDIS_TIMEOUT_S = 2.0
 
 # The window begins with its first count. INCRBY keeps the end that is set; a key without one must never stay.
 _ADD = """
@@ -90,14 +90,8 @@ class RedisCounters:
 
     @classmethod
     def at(cls, url: str) -> RedisCounters:
-        """Connects when it is first used. `url`: ``redis://``, ``rediss://`` or ``unix://``."""
-        from redis.asyncio import Redis
-        from redis.asyncio.retry import Retry
-        from redis.backoff import NoBackoff
-
-        # Once more on a connection that turns out to be closed; requests wait meanwhile.
-        retry = Retry(NoBackoff(), retries=1)
-        return cls(Redis.from_url(url, socket_timeout=REDIS_TIMEOUT_S, socket_connect_timeout=REDIS_TIMEOUT_S, retry=retry))
+        """See :func:`api.redis.redis_at`."""
+        return cls(redis_at(url))
 
     async def add(self, amounts: Mapping[str, int], window_ms: int) -> Mapping[str, Count]:
         from redis.exceptions import RedisError

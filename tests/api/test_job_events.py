@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 from litestar.response import ServerSentEventMessage
-from sqlalchemy import delete, update
+from sqlalchemy import delete, event, update
 
 from api.jobs import events
 from api.jobs.events import ProgressStreams
@@ -37,6 +37,13 @@ async def following(stream: AsyncIterator[ServerSentEventMessage]) -> dict[str, 
     assert isinstance(message.data, str)
     found: dict[str, Any] = json.loads(message.data)
     return found
+
+
+async def sent_away(stream: AsyncIterator[ServerSentEventMessage]) -> bool:
+    """Whether it ends with the time after which to connect again."""
+    async with asyncio.timeout(10):
+        last = (await anext(stream)).encode().decode()
+    return "retry: 1000" in last and "data:" not in last and await ended(stream)
 
 
 async def ended(stream: AsyncIterator[ServerSentEventMessage]) -> bool:
@@ -125,13 +132,13 @@ async def test_a_stream_ends_after_its_time_and_when_the_server_stops(me: Caller
     monkeypatch.setattr(events, "LOOK_S", 0.01)
     short = streams_of(me).follow(job_id, None)
     await following(short)
-    assert await ended(short)
+    assert await sent_away(short)
     monkeypatch.setattr(events, "LIFE_S", 600)
     monkeypatch.setattr(events, "LOOK_S", 600)
     stream = streams_of(me).follow(job_id, None)
     await following(stream)
     streams_of(me).end()
-    assert await ended(stream)
+    assert await sent_away(stream)
 
 
 async def test_clients_that_go_leave_no_subscription_and_no_connection(me: Caller) -> None:
@@ -169,3 +176,39 @@ async def test_clients_that_go_leave_no_subscription_and_no_connection(me: Calle
 async def test_strangers_watch_nothing(me: Caller, stranger: Caller) -> None:
     job_id = await me.job_row(status="processing")
     assert await stranger.refused("GET", f"/job/{job_id}/progress") == (404, "JOB_NOT_FOUND")
+
+
+async def test_many_streams_of_many_jobs_are_read_together_and_hold_no_connection(me: Caller) -> None:
+    job_ids = [await me.job_row(status="processing") for _ in range(20)]
+    statements: list[str] = []
+    engine = me.stores.database.engine.sync_engine
+    event.listen(engine, "before_cursor_execute", lambda _c, _u, statement, *_: statements.append(statement))
+    streams = [streams_of(me).follow(job_id, None) for job_id in job_ids for _ in range(10)]
+    firsts = await asyncio.gather(*(following(stream) for stream in streams))
+    assert [first["job_id"] for first in firsts] == [job_id for job_id in job_ids for _ in range(10)]
+    assert engine.pool.checkedout() == 0  # type: ignore[attr-defined]
+    about_jobs = [statement for statement in statements if "FROM jobs" in statement and "jobs.id IN" in statement]
+    assert len(about_jobs) < 20, "200 streams were opened"
+    await written(me, job_ids[3], progress=40.0)
+    assert [(await following(stream))["progress"] for stream in streams[30:40]] == [40.0] * 10
+    for stream in streams:
+        await stream.aclose()  # type: ignore[attr-defined]
+
+
+async def test_a_stream_outlives_a_database_that_is_away_for_a_moment(me: Caller, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(events, "LOOK_S", 0.02)
+    job_id = await me.job_row(status="processing")
+    stream = streams_of(me).follow(job_id, None)
+    await following(stream)
+    failed = asyncio.Event()
+
+    async def away(*_: Any) -> None:
+        failed.set()
+        raise OSError("gone")
+
+    with monkeypatch.context() as broken:
+        broken.setattr(events.JobRepository, "stamps", away)
+        await written(me, job_id, progress=30.0)
+        async with asyncio.timeout(10):
+            await failed.wait()
+    assert (await following(stream))["progress"] == 30
