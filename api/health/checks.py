@@ -10,6 +10,7 @@ import msgspec
 import structlog
 
 from store import migrations
+from store.faults import require_room
 from store.stores import Stores
 
 log = structlog.get_logger(__name__)
@@ -39,6 +40,11 @@ def store_checks(stores: Stores) -> dict[str, Check]:
     async def database() -> None:
         if not await migrations.is_current(stores.database.engine):
             raise SchemaOutdatedError
+        if (folder := stores.database.folder) is not None:
+            await asyncio.to_thread(require_room, folder)
+        # Somebody else may hold the lock, or have made it read-only, and reading goes on all the same.
+        async with stores.database.write():
+            return
 
     return {"database": database, "objects": stores.objects.ping, "vectors": stores.vectors.ping}
 

@@ -19,7 +19,9 @@ class Live(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Ready(msgspec.Struct, frozen=True, kw_only=True):
-    """`status` is ``ready`` or ``not_ready``; `parts`: database, objects, vectors, queue and inference."""
+    """`status` is ``ready`` or ``not_ready``; `parts`: database, objects, vectors, queue and inference; `redis` where it is
+    used; `process` when it stops.
+    """
 
     status: str
     parts: dict[str, Part]
@@ -39,6 +41,8 @@ async def live() -> Envelope[Live]:
 async def ready(state: State) -> Response[Envelope[Ready]]:
     """Each part that the tier needs, by name. 200 when all are well, else 503 with the same body."""
     parts = await examine(state.checks)
+    if state.stopping:
+        parts["process"] = Part(status="stopping", ms=0.0)
     well = all(part.status in {"ok", "unchecked"} for part in parts.values())
     ailing = [name for name, part in parts.items() if part.status not in {"ok", "unchecked"}]
     body = Envelope(
@@ -50,9 +54,10 @@ async def ready(state: State) -> Response[Envelope[Ready]]:
     return Response(body, status_code=200 if well else 503)
 
 
-@get("/metrics", media_type="text/plain", include_in_schema=False, sync_to_thread=False)
-def metrics(state: State) -> Response[bytes]:
+@get("/metrics", media_type="text/plain", include_in_schema=False)
+async def metrics(state: State) -> Response[bytes]:
     """Prometheus text format."""
+    await state.metrics.queue.refresh(state.stores.database)
     return Response(generate_latest(state.metrics.registry), headers={"Content-Type": CONTENT_TYPE_LATEST})
 
 

@@ -6,6 +6,7 @@ from typing import Any
 from sqlalchemy import JSON, ForeignKey, Index, String, Text, UniqueConstraint, text
 from sqlalchemy.orm import Mapped, mapped_column
 
+import tracing
 from audio.encode import Format
 from store.models.base import Base, JsonObject, Timestamps
 
@@ -17,6 +18,7 @@ PREVIEW = "preview"  # speech too, but asked for by the library: of no list of j
 WEBHOOK_DELIVERY = "webhook_delivery"
 CLONE_QUALITY = "clone_quality"
 TRAINING, TRAINING_REMOVAL = "training", "training_removal"
+MAIL = "mail"  # to the person whose job it is; `config` says what about
 
 
 class Job(Timestamps, Base):
@@ -84,6 +86,7 @@ class Job(Timestamps, Base):
     idempotency_key: Mapped[str | None] = mapped_column(String(255))
     request_hash: Mapped[str | None] = mapped_column(String(64))  # tells a repeat of the same key from another request
     request_id: Mapped[str | None] = mapped_column(String(128))  # of the request that made the job, for the logs of every tier
+    traceparent: Mapped[str | None] = mapped_column(String(55))  # of what made the job, so that its work belongs to the same trace
 
     # What is to be spoken, and how
     voice_model_id: Mapped[str | None] = mapped_column(String(64))
@@ -106,6 +109,10 @@ class Job(Timestamps, Base):
     result: Mapped[JsonObject | None]  # model used, fallback, dropped characters, chunk times
     cache_key: Mapped[str | None] = mapped_column(String(64))  # all that the sound depends on: the same key is the same sound
     cache_hit: Mapped[bool] = mapped_column(default=False)
+
+    def __init__(self, **columns: Any) -> None:
+        # Here and not where the row is written: that may be done for several requests together.
+        super().__init__(**{"traceparent": tracing.traceparent()} | columns)
 
 
 class JobTimestamps(Base):

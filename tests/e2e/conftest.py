@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.collector import Collector, collecting
 from tests.e2e.voxify import ApiProcess, Person, api_process
 from tests.servers import inference_server
 
@@ -18,8 +19,15 @@ def inference_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="session")
-def inference_url(inference_folder: Path) -> Iterator[str]:
-    with inference_server(inference_folder) as url:
+def collector() -> Iterator[Collector]:
+    """What everything here is traced by, so that all that the tests do may be looked through."""
+    with collecting() as started:
+        yield started
+
+
+@pytest.fixture(scope="session")
+def inference_url(inference_folder: Path, collector: Collector) -> Iterator[str]:
+    with inference_server(inference_folder, VOXIFY_OTLP_ENDPOINT=collector.endpoint) as url:
         yield url
 
 
@@ -29,8 +37,8 @@ def inference_log(inference_url: str, inference_folder: Path) -> Path:
 
 
 @pytest.fixture(scope="session")
-def api(tmp_path_factory: pytest.TempPathFactory, inference_url: str) -> Iterator[ApiProcess]:
-    with api_process(tmp_path_factory.mktemp("voxify"), inference_url) as started:
+def api(tmp_path_factory: pytest.TempPathFactory, inference_url: str, collector: Collector) -> Iterator[ApiProcess]:
+    with api_process(tmp_path_factory.mktemp("voxify"), inference_url, VOXIFY_OTLP_ENDPOINT=collector.endpoint) as started:
         yield started
 
 

@@ -1,0 +1,1 @@
+"""`voxify doctor`: looks at all that Voxify needs and says what to do about what is wrong."""
