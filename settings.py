@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import re
+from ipaddress import ip_network
 from pathlib import Path
 from typing import Literal
+from urllib.parse import urlsplit
 
 from pydantic import Field, SecretStr, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
@@ -35,11 +37,24 @@ class Settings(BaseSettings):
     objects_region: str = "us-east-1"
     objects_access_key: SecretStr = Field(SecretStr(""), description="empty: what the machine offers, such as the role of an instance")
     objects_secret_key: SecretStr = SecretStr("")
+    vectors_url: str = Field(
+        "",
+        pattern=r"^((qdrant\+)?https?://[^/?#\s@]+(/[A-Za-z0-9][A-Za-z0-9_-]{2,62})?/?)?$",
+        description="the index of voices: `http://host:8000/collection` of Chroma or `qdrant+http://host:6333/collection` of Qdrant; "
+        "empty: Chroma in the folder `vectors` in the data folder, for one process alone",
+    )
+    vectors_key: SecretStr = Field(SecretStr(""), description="sent to that server: Qdrant's API key, or Chroma's `X-Chroma-Token`")
     presigned_downloads: bool = Field(False, description="a download is sent on (307) to the bucket instead of passing through the API")
+    shutdown_drain_s: float = Field(
+        0, ge=0, description="how long after SIGTERM readiness says no while requests are still taken, so that a balancer looks elsewhere"
+    )
     shutdown_grace_s: float = Field(20, gt=0, description="how long open requests and event streams may take at shutdown")
 
     # Signing in
     jwt_secret: SecretStr = Field(SecretStr(""), description="signs tokens; at least 32 characters, required outside `dev`")
+    jwt_secret_previous: SecretStr = Field(
+        SecretStr(""), description="others, with commas between, whose tokens and download addresses are good too while it is changed"
+    )
     access_token_ttl_s: int = Field(3600, ge=60)
     refresh_token_ttl_s: int = Field(30 * 86400, ge=60)
     reset_token_ttl_s: int = Field(900, ge=60, description="how long a mailed token may set a new password")
@@ -63,6 +78,10 @@ class Settings(BaseSettings):
     max_upload_bytes: int = Field(16 * 1024 * 1024, ge=1024)
     min_sample_s: float = Field(3, gt=0)
     max_sample_s: float = Field(60, gt=0)
+    body_timeout_s: float = Field(600, gt=0, description="how long a client may take to send a request's body")
+    decode_memory_mb: int = Field(512, ge=64, description="most that decoding one recording may take")
+    decode_cpu_s: float = Field(20, ge=1, description="processor time for decoding one recording; raise it for much longer ones")
+    decode_timeout_s: float = Field(60, ge=1, description="time for decoding one recording, waiting for a processor included")
     max_text_length: int = Field(10_000, ge=1)
     similarity_threshold: float = Field(0.8, ge=-1, le=1, description="cosine from which on two recordings are said to sound alike")
     require_consent: bool = Field(False, description="a clone is only made with a statement about the consent of its speaker")
@@ -78,15 +97,32 @@ class Settings(BaseSettings):
     trusted_proxies: str = Field(
         "", description="addresses or networks, with commas between, of proxies whose X-Forwarded-For is believed; empty: nobody's"
     )
-    redis_url: SecretStr = Field(SecretStr(""), description="counts requests there, such as `redis://host:6379/0`; empty: in the database")
+    redis_url: SecretStr = Field(
+        SecretStr(""),
+        description="such as `redis://host:6379/0`: requests are counted there, and processes tell one another what has changed; "
+        "empty: counted in the database, and the others look there",
+    )
 
     loudness_lufs: float | None = Field(
         None, ge=-40, le=-10, description="integrated loudness (EBU R 128) of all speech, such as -16; unset: as the voice has it"
     )
 
     # Jobs
-    queue: Literal["embedded"] = Field("embedded", description="`embedded`: jobs run in slots of the API process")
-    worker_slots: int = Field(2, ge=1, description="jobs run at once in one worker process")
+    queue: Literal["embedded", "workers", "celery"] = Field(
+        "embedded",
+        description="who runs jobs: `embedded`: slots of the API process; `workers`: processes `voxify worker`, which look for them; "
+        "`celery`: processes `voxify worker --celery`, woken through RabbitMQ",
+    )
+    broker_url: SecretStr = Field(SecretStr(""), description="RabbitMQ, such as `amqp://user:password@host:5672/vhost`; for `celery`")
+    worker_slots: int = Field(2, ge=1, description="jobs of speech run at once in one process that runs jobs")
+    user_concurrency: int = Field(
+        0, ge=0, le=10**6, description="jobs of one user run at once in each lane, over all processes; 0: no bound"
+    )
+    speech_concurrency: int = Field(
+        0, ge=0, le=10**6, description="jobs of speech run at once over all processes; 0: as many as there are slots"
+    )
+    drain_s: float = Field(60, gt=0, description="how long a worker that is told to stop lets its jobs go on; then they are put back")
+    job_keep_days: float = Field(0, ge=0, le=36500, description="jobs that have ended are removed with their sound after this; 0: never")
     chunk_concurrency: int = Field(4, ge=1, description="chunks of one job sent to the inference service at once")
     job_max_attempts: int = Field(3, ge=1)
     lease_s: float = Field(30, gt=0, description="a worker that is silent for longer has lost its job")
@@ -103,6 +139,9 @@ class Settings(BaseSettings):
 
     # Webhooks
     webhook_key: SecretStr = Field(SecretStr(""), description="makes the secrets of webhooks, 32 characters or more; empty: the JWT secret")
+    webhook_key_previous: SecretStr = Field(
+        SecretStr(""), description="others, with commas between, whose webhooks keep their secrets while it is changed"
+    )
     webhook_allow_private: bool = Field(False, description="also http and addresses of your own network; only if you trust every user")
     webhook_timeout_s: float = Field(10, gt=0, description="for one attempt")
     webhook_max_attempts: int = Field(8, ge=1, description="then a delivery has failed")
@@ -114,7 +153,12 @@ class Settings(BaseSettings):
     # The inference service
     inference_host: str = "127.0.0.1"
     inference_port: int = Field(3000, ge=0, le=65535)
-    inference_url: str = Field("", description="empty: the inference host and port")
+    inference_url: str = Field(
+        "",
+        description="base address, or several with commas between; a name with several IP addresses stands for a replica each; "
+        "empty: the inference host and port",
+    )
+    inference_connections: int = Field(64, ge=1, description="requests of one process to one replica at a time; more wait for a place")
     inference_timeout_s: float = Field(120, gt=0, description="for one chunk, waiting in the batch queue included")
     model: str = Field(
         "auto", description="a name in inference/models.toml, or a folder with a checkpoint; `auto`: the best for this machine"
@@ -130,21 +174,40 @@ class Settings(BaseSettings):
     training_max_steps: int = Field(5000, ge=1, description="of a fine-tune, whatever the request says")
     training_idle_s: float = Field(120, gt=0, description="a fine-tune that nobody has asked for this long stops, to be gone on with")
     max_in_flight: int = Field(64, ge=1, description="requests for sound that may wait or run in one process; more are refused at once")
-    max_batch_wait_ms: int = Field(60_000, ge=1, description="BentoML refuses a request whose predicted latency is longer")
+    max_batch_wait_ms: int = Field(
+        240_000,
+        ge=1,
+        description="BentoML drops a request from its queue when it predicts a longer latency, as if all that waits were one batch; "
+        "the service refuses long before that",
+    )
+
+    # Being watched
+    metrics_host: str = Field("127.0.0.1", description="where `voxify worker` and `voxify beat` answer `/metrics`; the API has its own")
+    metrics_port: int = Field(0, ge=0, le=65535, description="of the same; 0: they answer nowhere")
+    otlp_endpoint: str = Field(
+        "",
+        pattern=r"^(https?://[^/?#\s]+(/[^?#\s]*)?)?$",
+        description="OTLP/HTTP receiver of traces, such as `http://collector:4318`; empty: none",
+    )
+    otlp_headers: SecretStr = Field(SecretStr(""), description="`name=value` with commas between, for a receiver that asks who sends")
+    trace_ratio: float = Field(1.0, ge=0, le=1, description="share of the requests that are traced, unless their sender has decided")
 
     @model_validator(mode="after")
     def _check(self) -> Settings:
-        secret = self.jwt_secret.get_secret_value()
-        if secret and len(secret) < 32:
-            raise ValueError("VOXIFY_JWT_SECRET must have at least 32 characters")
-        if 0 < len(self.webhook_key.get_secret_value()) < 32:
-            raise ValueError("VOXIFY_WEBHOOK_KEY must have at least 32 characters")
+        self._check_secrets()
+        if not all(_is_network(each.strip()) for each in self.trusted_proxies.split(",") if self.trusted_proxies):
+            raise ValueError("VOXIFY_TRUSTED_PROXIES must hold addresses or networks, such as 10.0.0.7 or 10.1.0.0/16, with commas between")
         if any(origin != "*" and not re.fullmatch(r"https?://[^/\s,;]+", origin) for origin in self.allowed_origins):
             raise ValueError("VOXIFY_CORS_ORIGINS must hold origins, such as https://app.example.com, with commas between")
         if bool(self.objects_access_key.get_secret_value()) != bool(self.objects_secret_key.get_secret_value()):
             raise ValueError("VOXIFY_OBJECTS_ACCESS_KEY and VOXIFY_OBJECTS_SECRET_KEY go together")
+        self._check_queue()
+        if not _is_redis(self.redis_url.get_secret_value()):
+            raise ValueError("VOXIFY_REDIS_URL must be redis://host:port/number, the same with rediss://, or unix:///path")
         if self.presigned_downloads and not self.objects_url:
             raise ValueError("VOXIFY_PRESIGNED_DOWNLOADS needs a bucket: VOXIFY_OBJECTS_URL")
+        if not all(re.fullmatch(r"https?://[^/\s,?#]+(/[^\s,?#]*)?", address) for address in self.inference.split(",")):
+            raise ValueError("VOXIFY_INFERENCE_URL must hold addresses, such as http://inference:3000, with commas between")
         if self.min_sample_s > self.max_sample_s:
             raise ValueError("VOXIFY_MIN_SAMPLE_S is longer than VOXIFY_MAX_SAMPLE_S")
         if self.smtp_user and self.smtp_tls == "none":
@@ -152,6 +215,26 @@ class Settings(BaseSettings):
         if self.password_reset_url and "{token}" not in self.password_reset_url:
             raise ValueError("VOXIFY_PASSWORD_RESET_URL must hold {token}")
         return self
+
+    def _check_secrets(self) -> None:
+        secret = self.jwt_secret.get_secret_value()
+        if secret and len(secret) < 32:
+            raise ValueError("VOXIFY_JWT_SECRET must have at least 32 characters")
+        if 0 < len(self.webhook_key.get_secret_value()) < 32:
+            raise ValueError("VOXIFY_WEBHOOK_KEY must have at least 32 characters")
+        for name, previous in (("JWT_SECRET", self.previous_jwt_secrets), ("WEBHOOK_KEY", self.previous_webhook_keys)):
+            if any(len(each) < 32 for each in previous):
+                raise ValueError(f"VOXIFY_{name}_PREVIOUS must hold texts of at least 32 characters, with commas between")
+
+    def _check_queue(self) -> None:
+        if self.queue != "embedded" and not self.vectors_url:
+            raise ValueError(f"VOXIFY_QUEUE={self.queue} needs VOXIFY_VECTORS_URL: the index in the data folder is for one process alone")
+        if self.queue != "celery":
+            return
+        if not self.broker_url.get_secret_value().startswith(("amqp://", "amqps://")):
+            raise ValueError("VOXIFY_QUEUE=celery needs VOXIFY_BROKER_URL, such as amqp://user:password@host:5672/vhost")
+        if self.database.startswith("sqlite"):
+            raise ValueError("VOXIFY_QUEUE=celery needs PostgreSQL (VOXIFY_DATABASE_URL): SQLite is for one host; there, use `workers`")
 
     @property
     def database(self) -> str:
@@ -162,6 +245,16 @@ class Settings(BaseSettings):
     def allowed_origins(self) -> frozenset[str]:
         """The origins of `cors_origins`."""
         return frozenset(origin for each in self.cors_origins.split(",") if (origin := each.strip()))
+
+    @property
+    def previous_jwt_secrets(self) -> tuple[str, ...]:
+        """The secrets of `jwt_secret_previous`."""
+        return _parts(self.jwt_secret_previous)
+
+    @property
+    def previous_webhook_keys(self) -> tuple[str, ...]:
+        """The keys of `webhook_key_previous`."""
+        return _parts(self.webhook_key_previous)
 
     @property
     def objects_dir(self) -> Path:
@@ -181,5 +274,31 @@ class Settings(BaseSettings):
 
     @property
     def inference(self) -> str:
-        """Base address of the inference service."""
-        return (self.inference_url or f"http://{self.inference_host}:{self.inference_port}").rstrip("/")
+        """Base address of the inference service; several with commas between where it has them."""
+        host = f"[{self.inference_host}]" if ":" in self.inference_host else self.inference_host
+        told = self.inference_url.strip() or f"http://{host}:{self.inference_port}"
+        return ",".join(address.strip().rstrip("/") for address in told.split(","))
+
+
+def _parts(secrets: SecretStr) -> tuple[str, ...]:
+    return tuple(part for each in secrets.get_secret_value().split(",") if (part := each.strip()))
+
+
+def _is_network(text: str) -> bool:
+    """Whether it is an address or a network. `*` is neither: whoever believes everybody lets everybody say who they are."""
+    try:
+        ip_network(text)
+    except ValueError:
+        return False
+    return True
+
+
+def _is_redis(url: str) -> bool:
+    """Whether it is empty or an address that Redis may have."""
+    try:
+        parts = urlsplit(url)
+        number = parts.path.removeprefix("/")
+        known = parts.scheme in {"redis", "rediss"} and bool(parts.hostname) and parts.port != 0 and (not number or number.isdecimal())
+    except ValueError:  # of the port
+        return False
+    return not url or known or (parts.scheme == "unix" and parts.path.startswith("/"))

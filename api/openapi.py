@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import base64
+import hashlib
+import re
 from dataclasses import dataclass
 from http import HTTPStatus
 from importlib.metadata import version
@@ -184,5 +187,18 @@ def config() -> OpenAPIConfig:
 @get("/docs", opt=UNLIMITED_OPT, include_in_schema=False, media_type="text/html", sync_to_thread=False)
 def docs() -> Response[bytes]:
     """A page that reads `/openapi.json` and lets a person try each operation."""
-    policy = "default-src 'none'; connect-src 'self'; script-src 'unsafe-inline'; style-src 'unsafe-inline'; img-src data:; media-src blob:"
-    return Response(_PAGE.read_bytes(), headers={"Content-Security-Policy": policy, "X-Content-Type-Options": "nosniff"})
+    page = _PAGE.read_bytes()
+    return Response(page, headers={"Content-Security-Policy": page_policy(page)})
+
+
+def page_policy(page: bytes) -> str:
+    """The Content-Security-Policy (level 3) of a page: its own script and style, known by their digests, and no others."""
+
+    def digest(tag: bytes) -> str:
+        (inside,) = re.findall(rb"<%s>(.*?)</%s>" % (tag, tag), page, re.DOTALL)
+        return f"'sha256-{base64.b64encode(hashlib.sha256(inside).digest()).decode()}'"
+
+    return (
+        f"default-src 'none'; script-src {digest(b'script')}; style-src {digest(b'style')}; connect-src 'self'; img-src data:; "
+        "media-src blob:; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
+    )

@@ -11,14 +11,17 @@ import structlog
 from litestar.types import ASGIApp, Message, Receive, Scope, Send
 from structlog.contextvars import bound_contextvars
 
+import tracing
 from api.errors import InternalError
-from api.health.metrics import Metrics
+from api.health.metrics import Metrics, known_method
 from api.limits.admission import limit_headers
+from api.protection import protective
 from api.request_ids import HEADER, request_id_of
 
 log = structlog.get_logger("api.access")
 
 UNMATCHED = "unmatched"
+UNTRACED = frozenset({"/metrics", "/health/live", "/health/ready"})
 
 
 class RequestEnvelope:
@@ -41,10 +44,11 @@ class RequestEnvelope:
             if message["type"] == "http.response.start":
                 status = message["status"]
                 named = (HEADER.lower().encode(), request_id.encode())
-                message["headers"] = [*message.get("headers", ()), named, *limit_headers(scope)]
+                given = list(message.get("headers", ()))
+                message["headers"] = [*given, named, *limit_headers(scope), *protective(given)]
             await send(message)
 
-        with bound_contextvars(request_id=request_id), self.metrics.in_progress.track_inprogress():
+        with _span(scope) as span, bound_contextvars(request_id=request_id), self.metrics.in_progress.track_inprogress():
             try:
                 await self.app(scope, receive, send_named)
             except Exception:
@@ -52,15 +56,22 @@ class RequestEnvelope:
                 log.exception("request broke off")
                 if status:
                     raise
-                await _answer(InternalError(request_id), send_named)
+                error = InternalError(request_id)
+                self.metrics.refused(error)
+                await _answer(error, send_named)
             finally:
-                self._record(scope, status or HTTPStatus.INTERNAL_SERVER_ERROR, time.perf_counter() - began)
+                self._record(scope, span, status or HTTPStatus.INTERNAL_SERVER_ERROR, time.perf_counter() - began)
 
-    def _record(self, scope: Any, status: int, seconds: float) -> None:
+    def _record(self, scope: Any, span: tracing.Span, status: int, seconds: float) -> None:
         # The template, never the path or the query: they hold ids and what people typed.
         route = scope.get("path_template") or UNMATCHED
         user = scope.get("user")
         self.metrics.observe(scope["method"], route, status, seconds)
+        method = known_method(scope["method"])
+        span.rename(f"{method} {route}")
+        span.set({"http.request.method": method, "http.route": route, "http.response.status_code": int(status)})
+        if status >= HTTPStatus.INTERNAL_SERVER_ERROR:
+            span.fail(str(int(status)))
         log.info(
             "request",
             method=scope["method"],
@@ -69,6 +80,12 @@ class RequestEnvelope:
             ms=round(seconds * 1000, 1),
             user_id=user.user_id if user is not None else None,
         )
+
+
+def _span(scope: Any) -> tracing.Span:
+    if scope["path"] in UNTRACED:
+        return tracing.NONE
+    return tracing.span("request", {"voxify.request_id": request_id_of(scope)}, parent=tracing.sent(scope["headers"]), kind="SERVER")
 
 
 async def _answer(error: InternalError, send: Send) -> None:

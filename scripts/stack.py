@@ -107,6 +107,8 @@ class Stack:
                     f"Port {tier.port} is in use, so the {tier.name} tier cannot start. Stop what uses it, "
                     f"or choose another with VOXIFY_{tier.name.upper()}_PORT."
                 )
+        # What lies below it is for nobody else on this machine.
+        self.settings.data_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
         try:
             self._start(self.inference)
             self._start(self.api)

@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from datetime import datetime, timedelta
 
 import structlog
+from sqlalchemy.ext.asyncio import AsyncSession
 
 from api.auth.principal import Principal, Scope
 from api.auth.service import active
@@ -17,7 +18,7 @@ from api.errors import NotFoundError, UnauthorizedError
 from store.clock import utcnow
 from store.database import Database
 from store.ids import new_id
-from store.models import ApiKey
+from store.models import ApiKey, User
 from store.repositories.base import Window
 from store.repositories.users import ApiKeyRepository, UserRepository
 
@@ -86,13 +87,16 @@ class ApiKeyService:
             ForbiddenError: ``ACCOUNT_DISABLED``.
         """
         now = utcnow()
-        async with self._database.read() as session:
+
+        async def look(session: AsyncSession) -> tuple[ApiKey, User]:
             row = await ApiKeyRepository(session).by_hash(hash_of(key))
             if row is None:
                 raise invalid_token()
             if row.expires_at is not None and row.expires_at <= now:
                 raise UnauthorizedError("The API key has expired", code="TOKEN_EXPIRED")
-            user = active(await UserRepository(session).get(row.user_id))
+            return row, active(await UserRepository(session).get(row.user_id))
+
+        row, user = await self._database.glance(look)
         if row.last_used_at is None or row.last_used_at <= now - USE_NOTED_EVERY:
             async with self._database.write() as session:
                 await ApiKeyRepository(session).used(row.id, now, USE_NOTED_EVERY)

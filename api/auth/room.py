@@ -11,9 +11,9 @@ from api.auth.service import AuthService
 from api.auth.throttle import PasswordCheck, Throttle
 from api.auth.tokens import Tokens
 from api.mail.background import Background
-from api.mail.transports import MailTransport, transport
 from settings import Settings
 from store.database import Database
+from worker.beat import Ring
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,15 +32,15 @@ class AuthRoom:
         secret: str,
         tokens: Tokens,
         passwords: Passwords,
-        mail: MailTransport | None = None,
+        ring: Ring,
     ) -> AuthRoom:
-        """`mail`: how mail leaves; as the settings say unless given."""
+        """`ring` is called when there is mail to send."""
         background = Background()
         throttle = Throttle(database, settings, secret)
         check = PasswordCheck(passwords, throttle)
         return cls(
             auth=AuthService(database, tokens, passwords, check),
-            accounts=AccountService(database, settings, passwords, check, throttle, mail or transport(settings), background),
+            accounts=AccountService(database, passwords, check, throttle, ring, background),
             api_keys=ApiKeyService(database),
             background=background,
         )

@@ -135,10 +135,14 @@ class AuthService:
             return known
         claims = self._tokens.read(token, ACCESS, SERVICE)
         changes = self._database.account_changes
-        async with self._database.read() as session:
+
+        async def look(session: AsyncSession) -> User:
             user = active(await UserRepository(session).get(claims.user_id))
             if not await _is_open(session, claims.session_id):
                 raise invalid_token()
+            return user
+
+        user = await self._database.glance(look)
         # The row of a service token is no session: nobody has signed in with a password.
         session_id = claims.session_id if claims.audience == ACCESS else None
         principal = Principal(user.id, user.role, session_id, requests_per_minute=user.limit_requests_per_minute)

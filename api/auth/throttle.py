@@ -18,7 +18,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 from api.auth.passwords import Passwords
-from api.errors import RateLimitedError
+from api.errors import TooManyAttemptsError
 from settings import Settings
 from store.clock import utcnow
 from store.database import Database
@@ -91,7 +91,7 @@ class Throttle:
             for charge in charges:
                 # Raised within the transaction: what was spent before is not.
                 if wait_ms := await ThrottleRepository(session).take(charge.key, now_ms, charge.limit, self._window_ms):
-                    raise RateLimitedError("Too many attempts; wait a little and try again", retry_after=wait_ms / 1000)
+                    raise TooManyAttemptsError("Too many attempts; wait a little and try again", retry_after=wait_ms / 1000)
 
     async def give_back(self, charges: Iterable[Charge]) -> None:
         async with self._database.write() as session:

@@ -5,9 +5,10 @@ from __future__ import annotations
 import os
 import secrets
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import jwt
 
@@ -48,8 +49,10 @@ class Claims:
 class Tokens:
     """Makes and reads tokens. `aud` tells access from refresh from service, and only the exact one is taken."""
 
-    def __init__(self, secret: str, *, access_ttl_s: int, refresh_ttl_s: int) -> None:
+    def __init__(self, secret: str, *, access_ttl_s: int, refresh_ttl_s: int, previous: Sequence[str] = ()) -> None:
+        """`secret` signs. What one of `previous` has signed is taken too, so that the secret can be changed while people work."""
         self._secret = secret
+        self._believed = (secret, *previous)
         self._ttl_s: dict[Audience, int] = {ACCESS: access_ttl_s, REFRESH: refresh_ttl_s}
 
     @property
@@ -76,15 +79,7 @@ class Tokens:
             UnauthorizedError: ``TOKEN_EXPIRED``, or ``INVALID_TOKEN`` for whatever else is wrong with it.
         """
         try:
-            payload = jwt.decode(
-                token,
-                self._secret,
-                algorithms=[ALGORITHM],
-                issuer=ISSUER,
-                leeway=LEEWAY_S,
-                # The library takes a list where one of several is wanted, and a token must be for exactly one; compared below.
-                options={"require": ["iss", "aud", "sub", "sid", "jti", "iat", "exp"], "verify_aud": False},
-            )
+            payload = self._payload(token)
         except jwt.ExpiredSignatureError:
             raise UnauthorizedError("The token has expired", code="TOKEN_EXPIRED") from None
         except jwt.PyJWTError:
@@ -93,6 +88,22 @@ class Tokens:
         if audience is None or not isinstance(payload["sid"], str):
             raise invalid_token()
         return Claims(payload["sub"], payload["sid"], payload["jti"], payload["exp"], audience)
+
+    def _payload(self, token: str) -> dict[str, Any]:
+        for secret in self._believed:
+            try:
+                return jwt.decode(
+                    token,
+                    secret,
+                    algorithms=[ALGORITHM],
+                    issuer=ISSUER,
+                    leeway=LEEWAY_S,
+                    # The library takes a list where one of several is wanted, and a token must be for exactly one; compared by the caller.
+                    options={"require": ["iss", "aud", "sub", "sid", "jti", "iat", "exp"], "verify_aud": False},
+                )
+            except jwt.InvalidSignatureError:
+                continue
+        raise jwt.InvalidSignatureError
 
 
 def invalid_token() -> UnauthorizedError:
@@ -118,7 +129,7 @@ def signing_secret(settings: Settings) -> str:
 
 
 def _kept_secret(path: Path) -> str:
-    path.parent.mkdir(parents=True, exist_ok=True)
+    path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
     if not path.exists():
         made = path.with_name(f".{path.name}.{secrets.token_hex(8)}")
         try:

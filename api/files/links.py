@@ -7,6 +7,7 @@ import hashlib
 import hmac
 import re
 import time
+from collections.abc import Sequence
 
 from api.errors import ForbiddenError
 
@@ -27,25 +28,29 @@ def derived_key(secret: str, purpose: str) -> bytes:
 class FileLinks:
     """Signs and checks ``{expires}.{mac}``: the end in Unix seconds, and HMAC-SHA-256 over the file's id and that end."""
 
-    def __init__(self, secret: str, *, ttl_s: int) -> None:
-        """`ttl_s` is how long a link is good unless its maker says otherwise, in seconds, at most `MAX_TTL_S`."""
-        self._key = derived_key(secret, "voxify:file-links")
+    def __init__(self, secret: str, *, ttl_s: int, previous: Sequence[str] = ()) -> None:
+        """`ttl_s` is how long a link is good unless its maker says otherwise, in seconds, at most `MAX_TTL_S`.
+
+        What was signed with one of the secrets in `previous` is good too.
+        """
+        self._keys = [derived_key(each, "voxify:file-links") for each in (secret, *previous)]
         self.ttl_s = min(ttl_s, MAX_TTL_S)
 
     def sign(self, file_id: str, ttl_s: int | None = None) -> tuple[str, int]:
         """The signature and when it ends, in Unix seconds. It is never good for more than `MAX_TTL_S`."""
         expires_at = int(time.time()) + min(self.ttl_s if ttl_s is None else ttl_s, MAX_TTL_S)
-        return f"{expires_at}.{self._mac(file_id, str(expires_at))}", expires_at
+        return f"{expires_at}.{_mac(self._keys[0], file_id, str(expires_at))}", expires_at
 
     def check(self, file_id: str, signature: str) -> None:
         """Raises ForbiddenError: ``INVALID_LINK`` when it is not ours or for another file, ``LINK_EXPIRED`` when its time is over."""
         match = _SIGNATURE.fullmatch(signature)
-        if match is None or not hmac.compare_digest(match.group(2), self._mac(file_id, match.group(1))):
+        if match is None or not any(hmac.compare_digest(match.group(2), _mac(key, file_id, match.group(1))) for key in self._keys):
             raise ForbiddenError("This download address is not valid", code="INVALID_LINK")
         if int(match.group(1)) <= time.time():
             raise ForbiddenError("This download address has expired; ask for another", code="LINK_EXPIRED")
 
-    def _mac(self, file_id: str, expires_at: str) -> str:
-        # The end has digits alone, so that no two pairs of end and id are written alike.
-        mac = hmac.digest(self._key, f"{expires_at}:{file_id}".encode(), hashlib.sha256)
-        return base64.urlsafe_b64encode(mac).rstrip(b"=").decode()
+
+def _mac(key: bytes, file_id: str, expires_at: str) -> str:
+    # The end has digits alone, so that no two pairs of end and id are written alike.
+    mac = hmac.digest(key, f"{expires_at}:{file_id}".encode(), hashlib.sha256)
+    return base64.urlsafe_b64encode(mac).rstrip(b"=").decode()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hmac
 import random
+from collections.abc import Sequence
 
 from sqlalchemy.ext.asyncio import AsyncSession
 
@@ -23,18 +24,20 @@ MAX_RETRY_S = 6 * 3600.0
 class WebhookHandler:
     """Attempts are counted by the requests that were made, not by claims: a worker that stops half-way costs the receiver none."""
 
-    def __init__(self, stores: Stores, sender: WebhookSender, *, key: bytes, max_attempts: int, retry_s: float) -> None:
+    def __init__(
+        self, stores: Stores, sender: WebhookSender, *, key: bytes, max_attempts: int, retry_s: float, previous: Sequence[bytes] = ()
+    ) -> None:
+        """`key` makes the secrets of new webhooks; those of earlier ones may be of one of `previous`."""
         self.stores = stores
         self.sender = sender
         self.key = key
+        self.previous = tuple(previous)
         self.max_attempts = max_attempts
         self.retry_s = retry_s
 
     async def run(self, job: Job, report: Report) -> Outcome:  # noqa: ARG002 - there is no progress in one request
         delivery, webhook = await self._load(job)
-        secret = secret_of(self.key, webhook.id, webhook.salt)
-        if not hmac.compare_digest(hash_of(secret), webhook.secret_hash):
-            raise JobFailedError("WEBHOOK_KEY_CHANGED", "The server's key was changed; make the webhook anew to get a new secret")
+        secret = self._secret(webhook)
         answer = await self.sender.send(webhook.url, message_id=delivery.event_id, body=delivery.body, secret=secret)
         async with self.stores.database.write() as session:
             made = await DeliveryRepository(session).attempted(
@@ -52,6 +55,13 @@ class WebhookHandler:
 
     async def on_failure(self, session: AsyncSession, job: Job, code: str, message: str) -> None:  # noqa: ARG002 - as the protocol has it
         await DeliveryRepository(session).end(job.subject_id or "", UNDELIVERED, message[:200])
+
+    def _secret(self, webhook: Webhook) -> str:
+        for key in (self.key, *self.previous):
+            secret = secret_of(key, webhook.id, webhook.salt)
+            if hmac.compare_digest(hash_of(secret), webhook.secret_hash):
+                return secret
+        raise JobFailedError("WEBHOOK_KEY_CHANGED", "The server's key was changed; make the webhook anew to get a new secret")
 
     async def _load(self, job: Job) -> tuple[WebhookDelivery, Webhook]:
         async with self.stores.database.read() as session:
