@@ -18,6 +18,7 @@ from obstore.exceptions import NotFoundError
 from obstore.store import LocalStore, MemoryStore, S3Store
 
 from audio.encode import FORMATS, content_type
+from store.faults import require_room
 
 if TYPE_CHECKING:
     from obstore.store import ClientConfig, S3Config
@@ -172,7 +173,9 @@ class Objects:
         return await obstore.sign_async(self._signer, "GET", key, timedelta(seconds=ttl_s))
 
     async def ping(self) -> None:
-        """Raises when the store does not answer, or has no such bucket."""
+        """Raises when the store does not answer, has no such bucket, or is a folder that has no room or may not be written to."""
+        if isinstance(self._store, LocalStore) and self._store.prefix is not None:
+            await asyncio.to_thread(require_room, Path(self._store.prefix))
         async for _ in self.list("none"):
             return
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from store.database import Database
 from store.objects import Bucket, Objects
-from store.vectors import Vectors
+from store.vectors import Vectors, VectorServer
 
 
 @dataclass(frozen=True, slots=True)
@@ -17,10 +17,19 @@ class Stores:
     vectors: Vectors
 
     @classmethod
-    def open(cls, *, database_url: str, objects_dir: Path, vectors_dir: Path, bucket: Bucket | None = None) -> Stores:
-        """`objects_dir` is where objects are kept unless a `bucket` is given. Raises FolderInUseError."""
+    def open(
+        cls,
+        *,
+        database_url: str,
+        objects_dir: Path,
+        vectors_dir: Path,
+        bucket: Bucket | None = None,
+        vector_server: VectorServer | None = None,
+    ) -> Stores:
+        """The folders are where objects and vectors are kept unless a `bucket` or a `vector_server` is given. Raises FolderInUseError."""
         objects = Objects.in_folder(objects_dir) if bucket is None else Objects.in_bucket(bucket)
-        return cls(Database(database_url), objects, Vectors.in_folder(vectors_dir))
+        vectors = Vectors.in_folder(vectors_dir) if vector_server is None else Vectors.at(vector_server)
+        return cls(Database(database_url), objects, vectors)
 
     async def close(self) -> None:
         self.vectors.close()

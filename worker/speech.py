@@ -3,19 +3,23 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections import deque
 from collections.abc import AsyncGenerator, Awaitable, Callable
 from contextlib import aclosing
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 from numpy.typing import NDArray
 
+import tracing
 from audio.effects import Gain, RunningLoudness
 from audio.join import Joiner
 from audio.pitch import pitch_shift
 from audio.resample import Resampler
-from worker.inference import SAMPLE_RATE, InferenceClient, Reference, Sampling, SpeechPlan
+from worker.inference import SAMPLE_RATE, InferenceClient, PlannedChunk, Reference, Sampling, SpeechPlan
+from worker.metrics import WorkMetrics
 
 Tap = Callable[[NDArray[np.float32]], Awaitable[None]]
 """Is given each block of finished sound as soon as there is one."""
@@ -35,7 +39,14 @@ class Manner:
 
 
 async def chunks_in_order(
-    plan: SpeechPlan, reference: Reference, sampling: Sampling, inference: InferenceClient, *, concurrency: int, request_id: str | None
+    plan: SpeechPlan,
+    reference: Reference,
+    sampling: Sampling,
+    inference: InferenceClient,
+    *,
+    concurrency: int,
+    request_id: str | None,
+    metrics: WorkMetrics | None = None,
 ) -> AsyncGenerator[NDArray[np.float32]]:
     """The sound of each chunk of the plan, in order, with up to `concurrency` requests under way.
 
@@ -49,8 +60,8 @@ async def chunks_in_order(
         if chunk is not None:
             # Every chunk has its own noise, told by the job's seed alone, so that a retry sounds the same.
             sampled = Sampling(sampling.seed + chunk.index, sampling.nfe_step, sampling.cfg_strength)
-            call = inference.synthesize(chunk, plan=plan, reference=reference, sampling=sampled, request_id=request_id)
-            under_way.append(asyncio.create_task(call))
+            call = partial(inference.synthesize, chunk, plan=plan, reference=reference, sampling=sampled, request_id=request_id)
+            under_way.append(asyncio.create_task(_watched(call, chunk, metrics)))
 
     try:
         for _ in range(concurrency):
@@ -64,6 +75,24 @@ async def chunks_in_order(
         for task in under_way:
             task.cancel()
         await asyncio.gather(*under_way, return_exceptions=True)
+
+
+async def _watched(
+    call: Callable[[], Awaitable[NDArray[np.float32]]], chunk: PlannedChunk, metrics: WorkMetrics | None
+) -> NDArray[np.float32]:
+    began, end = time.monotonic(), "cancelled"
+    try:
+        with tracing.span("chunk", {"voxify.chunk": chunk.index, "voxify.frames": chunk.frames}):
+            sound = await call()
+    except Exception:
+        end = "failed"
+        raise
+    else:
+        end = "ok"
+        return sound
+    finally:
+        if metrics is not None:
+            metrics.chunk.labels(end).observe(time.monotonic() - began)
 
 
 class Finisher:

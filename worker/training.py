@@ -79,15 +79,15 @@ class TrainingClient:
             **{name: manner.get(name) for name in ("epochs", "batch_size", "learning_rate")},
             "align": manner.get("enable_timestamp_alignment", True),
         }
-        return _converted(await self.inference.ask("POST", "/train", asked, request_id=request_id), TrainingState)
+        return _converted(await self.inference.ask("POST", "/train", asked, request_id=request_id, affinity=training_id), TrainingState)
 
     async def look(self, training_id: str) -> TrainingState:
         """How it stands. One that nobody looks at for a while stops."""
-        return _converted(await self.inference.ask("GET", f"/train/{training_id}"), TrainingState)
+        return _converted(await self.inference.ask("GET", f"/train/{training_id}", affinity=training_id), TrainingState)
 
     async def remove(self, training_id: str) -> None:
         """Stop it and leave nothing of it."""
-        await self.inference.ask("DELETE", f"/train/{training_id}")
+        await self.inference.ask("DELETE", f"/train/{training_id}", affinity=training_id)
 
 
 def _converted(value: Any, kind: type[Any]) -> Any:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import tempfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -24,6 +23,7 @@ from worker.handlers.base import Outcome, Report
 from worker.handlers.clone_quality import PRIORITY, not_measured
 from worker.handlers.references import LeftOut, ReferenceMaker, StyleReference, by_style, default_first, quality, ranked
 from worker.inference import SAMPLE_RATE, InferenceClient
+from worker.temporary import sound_folder
 from worker.threads import encoding
 
 
@@ -43,7 +43,7 @@ class CloneHandler:
         suffix = (job.lease_owner or "")[-8:]
         keys = [f"clones/{clone.id}/reference-{suffix}-{number}.wav" for number in range(len(references))]
         size = await self._keep(dict(zip(keys, (default.sound, *(other.sound for other in others)), strict=True)))
-        await self.stores.vectors.put(clone.id, clone.user_id, np.asarray(embedding, dtype=np.float32), "clone")
+        await self.stores.vectors.put_or_leave(clone.id, clone.user_id, np.asarray(embedding, dtype=np.float32), "clone")
 
         async def also(session: AsyncSession) -> None:
             await session.execute(
@@ -104,7 +104,7 @@ class CloneHandler:
     async def _keep(self, sounds: Mapping[str, NDArray[np.float32]]) -> int:
         """Store the sounds; how many bytes they take together."""
         size = 0
-        with tempfile.TemporaryDirectory(prefix="voxify-") as folder:
+        with sound_folder() as folder:
             path = Path(folder) / "reference.wav"
             for key, sound in sounds.items():
                 async with encoding(Encoder(path, "wav", SAMPLE_RATE)) as encoder:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import tempfile
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -13,9 +12,10 @@ from numpy.typing import NDArray
 from sqlalchemy import func, update
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from audio.decode import Limits, decode
+from audio.decode import Limits
+from audio.decode_pool import Decoders
 from audio.encode import Encoder
-from audio.errors import AudioError
+from audio.errors import AudioError, DecoderUnavailableError
 from audio.inspect import inspect
 from audio.resample import resample
 from audio.trim import trim
@@ -25,17 +25,19 @@ from store.objects import ObjectNotFoundError
 from store.repositories.samples import SampleRepository
 from store.stores import Stores
 from store.vectors import pack
-from worker.errors import JobFailedError
+from worker.errors import AttemptFailedError, JobFailedError
 from worker.handlers.base import Outcome, Report
 from worker.inference import SAMPLE_RATE, InferenceClient
+from worker.temporary import sound_folder
 from worker.threads import encoding
 
 
 class SampleHandler:
-    def __init__(self, stores: Stores, inference: InferenceClient, limits: Limits) -> None:
+    def __init__(self, stores: Stores, inference: InferenceClient, limits: Limits, decoders: Decoders) -> None:
         self.stores = stores
         self.inference = inference
         self.limits = limits
+        self.decoders = decoders
 
     async def run(self, job: Job, report: Report) -> Outcome:
         sample = await self._begin(job)
@@ -47,6 +49,8 @@ class SampleHandler:
             prepared, metrics = await asyncio.to_thread(self._prepare, original)
         except AudioError as unusable:
             raise JobFailedError(unusable.code, unusable.message) from unusable
+        except DecoderUnavailableError as unavailable:
+            raise AttemptFailedError("DECODER_UNAVAILABLE", "The recording could not be decoded on this machine") from unavailable
         await report(40, "Measured the recording")
         embedding = await self.inference.embed(prepared, request_id=job.request_id)
         await report(60, "Listened to the voice")
@@ -54,7 +58,7 @@ class SampleHandler:
         await report(80, "Listened to the words")
         key = f"samples/{sample.id}/prepared-{(job.lease_owner or '')[-8:]}.wav"
         size = await self._keep(key, prepared)
-        await self.stores.vectors.put(sample.id, sample.user_id, np.asarray(embedding, dtype=np.float32))
+        await self.stores.vectors.put_or_leave(sample.id, sample.user_id, np.asarray(embedding, dtype=np.float32))
 
         async def also(session: AsyncSession) -> None:
             await session.execute(
@@ -83,14 +87,14 @@ class SampleHandler:
         return sample
 
     def _prepare(self, original: bytes) -> tuple[NDArray[np.float32], dict[str, Any]]:
-        decoded = decode(original, self.limits)
+        decoded = self.decoders.decode(original, self.limits)
         mono = decoded.mono
         metrics = asdict(inspect(mono, decoded.sample_rate))
         return trim(resample(mono, decoded.sample_rate, SAMPLE_RATE), SAMPLE_RATE), metrics
 
     async def _keep(self, key: str, samples: NDArray[np.float32]) -> int:
         """Store the sound; its size in bytes."""
-        with tempfile.TemporaryDirectory(prefix="voxify-") as folder:
+        with sound_folder() as folder:
             path = Path(folder) / "prepared.wav"
             async with encoding(Encoder(path, "wav", SAMPLE_RATE)) as encoder:
                 await encoder.write(samples)

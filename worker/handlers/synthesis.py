@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import tempfile
 import time
 from collections.abc import Awaitable, Callable
 from contextlib import aclosing
@@ -13,6 +12,7 @@ import numpy as np
 import structlog
 from sqlalchemy.ext.asyncio import AsyncSession
 
+import tracing
 from audio.encode import Encoder, extension
 from audio.errors import AudioError
 from audio.level import LevelledEncoder
@@ -24,7 +24,9 @@ from worker.cache import cache_key
 from worker.errors import AttemptFailedError, LeaseLostError, WorkError
 from worker.handlers.base import Outcome, Report
 from worker.inference import InferenceClient, Sampling, SpeechPlan, TextSpan
+from worker.metrics import WorkMetrics
 from worker.speech import Finisher, Heard, Manner, Tap, chunks_in_order
+from worker.temporary import sound_folder
 from worker.threads import encoding
 from worker.timestamps import align_job
 from worker.voices import load_voice
@@ -45,50 +47,64 @@ class SynthesisHandler:
         chunk_concurrency: int,
         cache: bool = True,
         loudness_lufs: float | None = None,
+        metrics: WorkMetrics | None = None,
     ) -> None:
         self.stores = stores
         self.inference = inference
         self.chunk_concurrency = chunk_concurrency
         self.cache = cache
         self.loudness_lufs = loudness_lufs
+        self.metrics = metrics or WorkMetrics()
 
     async def run(self, job: Job, report: Report, tap: Tap | None = None) -> Outcome:
         began = time.monotonic()
         voice = await load_voice(self.stores, job.user_id, job.voice_model_id or "", job.config.get("emotion"))
-        plan = await self.inference.plan(
-            job.text_content,
-            language=job.text_language,
-            reference=voice.reference,
-            speed=job.speed,
-            model=job.config.get("model") or voice.model,
-            on_unsupported=job.config.get("on_unsupported", "error"),
-            request_id=job.request_id,
-        )
+        with tracing.span("plan", {"voxify.characters": job.text_length}):
+            plan = await self.inference.plan(
+                job.text_content,
+                language=job.text_language,
+                reference=voice.reference,
+                speed=job.speed,
+                model=job.config.get("model") or voice.model,
+                on_unsupported=job.config.get("on_unsupported", "error"),
+                request_id=job.request_id,
+            )
         await report(5, "Planned the text")
         sampling = Sampling(int(job.config.get("seed", 0)), job.config.get("nfe_step"), job.config.get("cfg_strength"))
         chunks = chunks_in_order(
-            plan, voice.reference, sampling, self.inference, concurrency=self.chunk_concurrency, request_id=job.request_id
+            plan,
+            voice.reference,
+            sampling,
+            self.inference,
+            concurrency=self.chunk_concurrency,
+            request_id=job.request_id,
+            metrics=self.metrics,
         )
         manner = Manner(job.sample_rate, job.pitch, job.volume, job.config.get("loudness_lufs", self.loudness_lufs))
         key = cache_key(job, plan, voice.reference, sampling, manner)
         # Whoever listens is sent the sound as it is made, which a file is not.
-        if self.cache and tap is None and (repeated := await self._repeated(job, key)) is not None:
-            return repeated
+        if self.cache and tap is None:
+            repeated = await self._repeated(job, key)
+            self.metrics.looked_up(hit=repeated is not None)
+            if repeated is not None:
+                return repeated
         finisher, heard = Finisher(manner), Heard(tap, manner)
-        with tempfile.TemporaryDirectory(prefix="voxify-") as folder:
+        with sound_folder() as folder:
             path = Path(folder) / f"speech{extension(job.output_format)}"
             samples, energy = 0, 0.0
             encoder = encoding(encoder_of(path, job, manner))
-            async with encoder as encoded, aclosing(finisher.blocks(chunks)) as blocks:
-                done = 0
-                async for block in blocks:
-                    await encoded.write(block)
-                    await heard.block(block)
-                    samples += len(block)
-                    energy += float(np.square(block, dtype=np.float64).sum())
-                    done = min(done + 1, len(plan.chunks))
-                    await report(5 + 90 * done / len(plan.chunks), f"Spoke {done} of {len(plan.chunks)} parts")
-                await heard.end()
+            about = {"voxify.chunks": len(plan.chunks), "voxify.format": job.output_format}
+            with tracing.span("encode", about):
+                async with encoder as encoded, aclosing(finisher.blocks(chunks)) as blocks:
+                    done = 0
+                    async for block in blocks:
+                        await encoded.write(block)
+                        await heard.block(block)
+                        samples += len(block)
+                        energy += float(np.square(block, dtype=np.float64).sum())
+                        done = min(done + 1, len(plan.chunks))
+                        await report(5 + 90 * done / len(plan.chunks), f"Spoke {done} of {len(plan.chunks)} parts")
+                    await heard.end()
             if job.volume > 0 and energy < samples * SILENCE_RMS**2:
                 raise AttemptFailedError("SYNTHESIS_FAILED", "The speech service sent silence")
             duration = round(samples / job.sample_rate, 3)
@@ -96,7 +112,9 @@ class SynthesisHandler:
             # Reckoned before the words are looked for: it is the voice's speed.
             took_s = round(time.monotonic() - began, 3)
             words = await self._words(path, job, duration, spoken, report)
-            stored = await self.stores.objects.put(object_key(job), path)
+            with tracing.span("store"):
+                stored = await self.stores.objects.put(object_key(job), path)
+        self.metrics.spoke(took_s, duration)
         return Outcome(
             columns={
                 "output_path": stored.key,
@@ -119,7 +137,8 @@ class SynthesisHandler:
         if earlier is None or earlier.output_path is None:
             return None
         try:
-            stored = await self.stores.objects.copy(earlier.output_path, object_key(job))
+            with tracing.span("store", {"voxify.cache_hit": True}):
+                stored = await self.stores.objects.copy(earlier.output_path, object_key(job))
         except ObjectNotFoundError:
             return None  # deleted since
         return Outcome(
