@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from typing import Any
@@ -9,8 +10,6 @@ from typing import Any
 import httpx
 import structlog
 from litestar import Litestar, Router
-from litestar.channels import ChannelsPlugin
-from litestar.channels.backends.memory import MemoryChannelsBackend
 from litestar.datastructures import State
 from litestar.di import Provide
 from litestar.types import ControllerRouterHandler
@@ -24,6 +23,7 @@ import api.jobs.routes
 import api.library.routes
 import api.limits.routes
 import api.webhooks.routes
+import tracing
 from api import error_handling, openapi, rooms
 from api.admin.live import LiveSettings
 from api.admin.service import AdminService
@@ -32,6 +32,8 @@ from api.auth.passwords import Passwords
 from api.auth.principal import principal_of
 from api.auth.room import AuthRoom
 from api.auth.tokens import Tokens, signing_secret
+from api.bodies import Bodies
+from api.channels import channels_of
 from api.clones.routes import clones_router
 from api.cors import Cors
 from api.health.checks import store_checks
@@ -39,10 +41,12 @@ from api.health.metrics import Metrics
 from api.limits.admission import Admission
 from api.limits.room import LimitsRoom
 from api.mail.transports import MailTransport
+from api.notices import Notices
 from api.options import before_request
 from api.requests import RequestEnvelope
 from api.samples.routes import samples_router
-from api.stores import open_stores
+from api.stores import open_decoders, open_stores
+from audio.decode_pool import Decoders
 from settings import Settings
 from store import migrations
 from store.stores import Stores
@@ -60,6 +64,7 @@ def create_app(
     passwords: Passwords | None = None,
     inference_transport: httpx.AsyncBaseTransport | None = None,
     mail_transport: MailTransport | None = None,
+    decoders: Decoders | None = None,
     routes: tuple[ControllerRouterHandler, ...] = (),
 ) -> Litestar:
     """The app, ready for an ASGI server.
@@ -69,51 +74,64 @@ def create_app(
         passwords: hashes passwords; argon2id with the library's recommended costs unless given.
         inference_transport: how to reach the inference service; over the network unless given.
         mail_transport: how mail leaves; as the settings say unless given.
+        decoders: decode what people send; used and left open, as the stores are.
         routes: further routes under ``/api/v1``.
 
     Raises:
         SecretMissingError: there is no secret to sign tokens with.
     """
     secret = signing_secret(settings)
-    tokens = Tokens(secret, access_ttl_s=settings.access_token_ttl_s, refresh_ttl_s=settings.refresh_token_ttl_s)
+    tokens = Tokens(
+        secret,
+        access_ttl_s=settings.access_token_ttl_s,
+        refresh_ttl_s=settings.refresh_token_ttl_s,
+        previous=settings.previous_jwt_secrets,
+    )
     metrics = Metrics()
-    # Several processes will want another backend; within one, memory is enough.
-    channels = ChannelsPlugin(MemoryChannelsBackend(), arbitrary_channels_allowed=True)
+    channels = channels_of(settings)
 
     @asynccontextmanager
     async def lifespan(app: Litestar) -> AsyncIterator[None]:
+        tracing.start(settings.otlp_endpoint, "voxify-api", headers=settings.otlp_headers.get_secret_value(), ratio=settings.trace_ratio)
         # Not among the app's plugins: those are closed first, and a worker that stops has still something to say.
-        async with _stores(settings, stores) as opened, channels:
+        async with _stores(settings, stores) as opened, _decoders(settings, decoders) as decoding, channels:
             if settings.env == "dev" or opened.database.is_sqlite:
                 await migrations.upgrade(opened.database.engine)
             app.state.stores = opened
+            limits = LimitsRoom.build(settings, opened.database)
+            app.state.rates, app.state.quotas, app.state.address_key = limits.rates, limits.quotas, secret.encode()
+            built = rooms.Rooms.build(
+                settings, opened, channels, limits.quotas, inference_transport, decoding, metrics.work, mail_transport
+            )
+            app.state.rooms = built
             auth = AuthRoom.build(
-                settings, opened.database, secret=secret, tokens=tokens, passwords=passwords or Passwords(), mail=mail_transport
+                settings, opened.database, secret=secret, tokens=tokens, passwords=passwords or Passwords(), ring=built.bell.ring
             )
             app.state.auth, app.state.accounts, app.state.api_keys = auth.auth, auth.accounts, auth.api_keys
             app.state.background = auth.background
-            limits = LimitsRoom.build(settings, opened.database)
-            app.state.rates, app.state.quotas, app.state.address_key = limits.rates, limits.quotas, secret.encode()
-            built = rooms.Rooms.build(settings, opened, channels, limits.quotas, inference_transport)
-            app.state.rooms = built
             live = LiveSettings(opened.database, settings, _each(limits.apply, built.apply))
             app.state.live, app.state.admin = live, AdminService(opened, live, limits.quotas, built.inference.ready)
             app.state.checks = {**store_checks(opened), "queue": built.check_queue, "inference": built.check_inference}
             if limits.in_redis:
                 app.state.checks["redis"] = limits.rates.counters.check
+            notices = Notices(channels, opened.database, live)
             await live.start()
+            if limits.in_redis:  # there may be other processes
+                await notices.start()
             await built.start()
             log.info("api started", version=openapi.VERSION)
             try:
                 yield
             finally:
                 try:
+                    await notices.close()
                     await live.close()
+                    await auth.background.close(settings.shutdown_grace_s)  # it may still ring
                     await built.close()
                 finally:
-                    await auth.background.close(settings.shutdown_grace_s)
                     await limits.close()
         log.info("api stopped")
+        await asyncio.to_thread(tracing.stop)
 
     app = Litestar(
         route_handlers=[
@@ -136,7 +154,7 @@ def create_app(
             openapi.docs,
         ],
         lifespan=[lifespan],
-        state=State({"settings": settings, "metrics": metrics}),
+        state=State({"settings": settings, "stopping": False, "metrics": metrics}),
         dependencies={
             "settings": Provide(_settings, sync_to_thread=False),
             "stores": Provide(_stores_of, sync_to_thread=False),
@@ -154,7 +172,7 @@ def create_app(
     )
     if settings.allowed_origins:
         app.asgi_handler = Cors(app.asgi_handler, settings.allowed_origins)
-    app.asgi_handler = RequestEnvelope(app.asgi_handler, metrics)
+    app.asgi_handler = Bodies(RequestEnvelope(app.asgi_handler, metrics), settings.body_timeout_s)
     if settings.trusted_proxies:
         # Outermost, so that everybody inside sees the address of the client.
         app.asgi_handler = ProxyHeadersMiddleware(app.asgi_handler, trusted_hosts=settings.trusted_proxies)  # type: ignore[arg-type,assignment]
@@ -184,6 +202,18 @@ def _from_state(name: str) -> Callable[[State], Any]:
         return getattr(state, name)
 
     return provide
+
+
+@asynccontextmanager
+async def _decoders(settings: Settings, given: Decoders | None) -> AsyncIterator[Decoders]:
+    if given is not None:
+        yield given
+        return
+    own = open_decoders(settings)
+    try:
+        yield own
+    finally:
+        own.close()
 
 
 def _stores(settings: Settings, given: Stores | None) -> AbstractAsyncContextManager[Stores]:

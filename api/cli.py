@@ -7,6 +7,7 @@ import math
 import signal
 import socket
 import sys
+import time
 from types import FrameType
 from typing import TYPE_CHECKING, Annotated
 
@@ -15,7 +16,9 @@ import typer
 from api.auth.passwords import Passwords
 from api.auth.tokens import SecretMissingError, Tokens, signing_secret
 from api.cli_stores import back_up, bring_back, db, vectors
-from api.commands import MISCONFIGURED, REFUSED, START_FAILED, start, with_database
+from api.cli_worker import beat, worker
+from api.commands import MISCONFIGURED, REFUSED, START_FAILED, require_folder, start, with_database
+from api.doctor.command import doctor
 from api.errors import ValidationFailedError
 from settings import Settings
 
@@ -32,6 +35,9 @@ app.add_typer(token, name="token")
 
 app.command("backup")(back_up)
 app.command("restore")(bring_back)
+app.command("worker")(worker)
+app.command("beat")(beat)
+app.command("doctor")(doctor)
 
 
 @app.callback()
@@ -47,6 +53,7 @@ def serve() -> None:
     from api.app import create_app
 
     settings = start()
+    require_folder(settings)
     try:
         made = create_app(settings)
     except SecretMissingError as missing:
@@ -60,9 +67,19 @@ def serve() -> None:
             gc.collect()
             gc.freeze()
 
+        drained_at = math.inf
+
+        async def on_tick(self, counter: int) -> bool:
+            self.should_exit = self.should_exit or time.monotonic() >= self.drained_at
+            return await super().on_tick(counter)
+
         def handle_exit(self, sig: int, frame: FrameType | None) -> None:  # noqa: ARG002 - uvicorn's signature
+            made.state.stopping = True
             # Open event streams would hold up the shutdown until its limit; they end when they are told.
             end_streams(made)
+            if sig == signal.SIGTERM and settings.shutdown_drain_s and self.drained_at == math.inf:
+                self.drained_at = time.monotonic() + settings.shutdown_drain_s
+                return
             # uvicorn's own would raise the signal again once all is done, and a clean stop would look like a crash.
             self.force_exit = self.should_exit and sig == signal.SIGINT
             self.should_exit = True

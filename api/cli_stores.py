@@ -2,23 +2,21 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Annotated, TypeVar
 
 import typer
 
-from api.commands import NOT_CURRENT, REFUSED, start, with_database
+from api.commands import NOT_CURRENT, REFUSED, reach, reached_database, require_folder, run_command, start, with_database
 from api.stores import open_objects, open_stores
 from settings import Settings
 from store import migrations
-from store.archive import BackupError
-from store.backup import backup, restore
+from store.backup import Contents, backup, restore
 from store.database import Database
 from store.index import rebuild_vectors
+from store.objects import Objects
 from store.stores import Stores
-from store.vectors import FolderInUseError
 
 T = TypeVar("T")
 
@@ -48,7 +46,11 @@ def recount_sizes() -> None:
     from api.limits.recount import recount
 
     settings = start()
-    looked_at, corrected = with_database(settings, lambda database: recount(database, open_objects(settings)))
+
+    async def work(database: Database) -> tuple[int, int]:
+        return await recount(database, await _reached_objects(settings))
+
+    looked_at, corrected = with_database(settings, work)
     typer.echo(f"Looked at {looked_at} files or groups of files; put {corrected} sizes right")
 
 
@@ -65,11 +67,11 @@ def back_up(file: Annotated[Path, typer.Argument(help="Must not be there yet.")]
     The API may run meanwhile.
     """
     settings = start()
-    try:
-        contents = _with_any_revision(settings, lambda database: backup(database, open_objects(settings), file))
-    except BackupError as refused:
-        typer.echo(str(refused), err=True)
-        raise typer.Exit(REFUSED) from None
+
+    async def work(database: Database) -> Contents:
+        return await backup(database, await _reached_objects(settings), file)
+
+    contents = _with_any_revision(settings, work)
     typer.echo(f"{contents.rows} rows and {contents.objects} files are in {file}")
     if contents.gone:
         typer.echo(f"{contents.gone} files that are named in rows were not there", err=True)
@@ -85,30 +87,41 @@ def bring_back(
 
 
 def _with_any_revision(settings: Settings, work: Callable[[Database], Awaitable[T]]) -> T:
-    settings.data_dir.mkdir(parents=True, exist_ok=True)
-
     async def run() -> T:
-        database = Database(settings.database)
-        try:
+        async with reached_database(settings) as database:
             return await work(database)
-        finally:
-            await database.close()
 
-    return asyncio.run(run())
+    require_folder(settings)
+    return run_command(run())
 
 
 def _with_stores(settings: Settings, work: Callable[[Stores], Awaitable[T]]) -> T:
-    """Do `work` with all stores; what it refuses is said and ends the command."""
+    """Do `work` with all stores once each has answered."""
 
     async def run() -> T:
-        stores = open_stores(settings)
-        try:
-            return await work(stores)
-        finally:
-            await stores.close()
+        async with reached_database(settings):
+            stores = open_stores(settings)
+            try:
+                await _reach_objects(stores.objects)
+                await reach("index of voices", stores.vectors.ping)
+                return await work(stores)
+            finally:
+                await stores.close()
 
-    try:
-        return asyncio.run(run())
-    except (BackupError, FolderInUseError) as refused:
-        typer.echo(str(refused), err=True)
-        raise typer.Exit(REFUSED) from None
+    require_folder(settings)
+    return run_command(run())
+
+
+async def _reached_objects(settings: Settings) -> Objects:
+    objects = open_objects(settings)
+    await _reach_objects(objects)
+    return objects
+
+
+async def _reach_objects(objects: Objects) -> None:
+    async def look() -> None:
+        # Not whether there is room: that there is none is a reason for a backup.
+        async for _ in objects.list("none"):
+            return
+
+    await reach("object store", look)

@@ -18,11 +18,16 @@ from litestar.exceptions import (
 
 from api import errors
 from api.request_ids import request_id_of
-from audio.errors import AudioError
+from audio.errors import AudioError, DecoderUnavailableError
+from store.faults import part_away
+from store.vectors import VectorsUnavailableError
 
 log = structlog.get_logger(__name__)
 
 _MISSING_PARAMETER = re.compile(r"Missing required \w+ parameter '([^']+)'")
+RETRY_S = 5
+STORAGE_UNAVAILABLE = "STORAGE_UNAVAILABLE"
+VECTORS_UNAVAILABLE = "VECTORS_UNAVAILABLE"  # logged by the index itself
 _DISCONNECTED = "client disconnected prematurely"
 
 
@@ -50,8 +55,11 @@ _BY_STATUS: dict[int, type[errors.ApiError]] = {
 def respond(request: Request[Any, Any, Any], exception: Exception) -> Response[errors.ErrorEnvelope]:
     """The exception handler of the app, for exceptions of every type."""
     error = translate(exception, request_id_of(request.scope))
-    if error.status >= HTTPStatus.INTERNAL_SERVER_ERROR and error is not exception:
+    if error.code == STORAGE_UNAVAILABLE:
+        log.warning("store unavailable", part=part_away(exception), reason=repr(getattr(exception, "orig", exception)))
+    elif error.status >= HTTPStatus.INTERNAL_SERVER_ERROR and error is not exception and error.code != VECTORS_UNAVAILABLE:
         log.error("unhandled error", exc_info=exception)
+    request.app.state.metrics.refused(error)
     return Response(error.envelope(), status_code=error.status, headers=error.headers, media_type="application/json")
 
 
@@ -62,8 +70,17 @@ def translate(exception: Exception, request_id: str) -> errors.ApiError:
             error = exception
         case AudioError():
             error = InvalidAudioError(exception.message, code=exception.code)
+        case DecoderUnavailableError():
+            message = "Recordings cannot be decoded right now; try again soon"
+            error = errors.UnavailableError(message, code="DECODER_UNAVAILABLE", retry_after=RETRY_S)
         case HTTPException():
             error = _of_framework(exception) or errors.InternalError(request_id)
+        case VectorsUnavailableError():
+            message = "Voices cannot be compared right now; try again soon"
+            error = errors.UnavailableError(message, code=VECTORS_UNAVAILABLE, retry_after=RETRY_S)
+        case _ if part_away(exception) is not None:
+            message = "What you sent or asked for cannot be stored or read right now; nothing was changed. Try again soon"
+            error = errors.UnavailableError(message, code=STORAGE_UNAVAILABLE, retry_after=RETRY_S)
         case _:
             error = errors.InternalError(request_id)
     return error

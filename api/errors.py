@@ -160,6 +160,10 @@ class RateLimitedError(ApiError):
     default_code = "RATE_LIMITED"
 
 
+class TooManyAttemptsError(RateLimitedError):
+    """Passwords guessed, or mails asked for, too often."""
+
+
 class QuotaExceededError(RateLimitedError):
     """What somebody may make in a day or have stored is used up; `details` says which quota and, where time helps, when it is whole."""
 

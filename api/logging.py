@@ -11,6 +11,8 @@ import msgspec
 import structlog
 from structlog.typing import Processor
 
+import tracing
+
 # Libraries whose DEBUG or INFO holds what people wrote (aiosqlite and SQLAlchemy log the values of each statement, httpx whole
 # addresses), or is noise.
 _QUIET = ("aiosqlite", "asyncio", "asyncpg", "chromadb", "httpcore", "httpx", "python_multipart", "sqlalchemy", "urllib3")
@@ -27,6 +29,7 @@ def configure(level: str, form: str, stream: TextIO | None = None) -> None:
     # Tracebacks as text and without local variables: those hold passwords and texts.
     shared: list[Processor] = [
         structlog.contextvars.merge_contextvars,
+        tracing.name_trace,
         structlog.stdlib.add_log_level,
         structlog.stdlib.add_logger_name,
         structlog.stdlib.PositionalArgumentsFormatter(),

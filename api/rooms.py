@@ -11,6 +11,7 @@ from litestar.datastructures import State
 from litestar.di import Provide
 
 from api.auth.tokens import signing_secret
+from api.bells import Bell, bell_of
 from api.clones.service import CloneService
 from api.clones.similar import VoiceSearch
 from api.clones.synthesis import DirectSpeech
@@ -26,32 +27,25 @@ from api.library.info import VoiceInfoService
 from api.library.previews import PreviewService
 from api.library.service import LibraryService
 from api.limits.quotas import Quotas
+from api.mail.transports import MailTransport
 from api.samples.pictures import SamplePictures
 from api.samples.service import SampleService
 from api.samples.training import TrainingService
 from api.webhooks.service import WebhookService
+from api.workshop import Workshop
 from audio.decode import Limits
+from audio.decode_pool import Decoders
 from settings import Settings
-from store.models.job import CLONE_BUILD, CLONE_QUALITY, PREVIEW, SAMPLE_PROCESSING, SYNTHESIS, TRAINING, TRAINING_REMOVAL, WEBHOOK_DELIVERY
 from store.stores import Stores
-from worker.addresses import Addresses
-from worker.handlers.clone import CloneHandler
-from worker.handlers.clone_quality import CloneQualityHandler
-from worker.handlers.sample import SampleHandler
-from worker.handlers.synthesis import SynthesisHandler
-from worker.handlers.training import TrainingHandler, TrainingRemovalHandler
-from worker.handlers.webhook import WebhookHandler
 from worker.inference import InferenceClient
-from worker.run import JobRunner
-from worker.sweeper import Sweeper
-from worker.training import TrainingClient
-from worker.webhook_sender import WebhookSender
+from worker.lanes import slots_of
+from worker.metrics import WorkMetrics
 from worker.worker import Worker
 
 
 @dataclass(frozen=True, slots=True)
 class Rooms:
-    """The services, and the embedded worker behind them."""
+    """The services, and the work behind them."""
 
     samples: SampleService
     trainings: TrainingService
@@ -68,9 +62,10 @@ class Rooms:
     previews: PreviewService
     voice_info: VoiceInfoService
     webhooks: WebhookService
-    sender: WebhookSender
+    shop: Workshop
     inference: InferenceClient
     worker: Worker
+    bell: Bell
     grace_s: float
 
     @classmethod
@@ -80,80 +75,64 @@ class Rooms:
         stores: Stores,
         channels: ChannelsPlugin,
         quotas: Quotas,
-        inference_transport: httpx.AsyncBaseTransport | None = None,
+        inference_transport: httpx.AsyncBaseTransport | None,
+        decoders: Decoders,
+        metrics: WorkMetrics,
+        mail_transport: MailTransport | None = None,
     ) -> Rooms:
         limits = Limits(max_bytes=settings.max_upload_bytes, min_seconds=settings.min_sample_s, max_seconds=settings.max_sample_s)
-        inference = InferenceClient(settings.inference, timeout_s=settings.inference_timeout_s, transport=inference_transport)
-        capabilities = Capabilities(inference)
-        tunings = TrainingClient(inference)
-        outlook = Outlook(stores.database, slots=settings.worker_slots)
-        streams = ProgressStreams(stores, channels, outlook)
-        synthesis = SynthesisHandler(
+        streams = ProgressStreams(stores, channels, Outlook(stores.database, slots=settings.worker_slots))
+        shop = Workshop.build(
+            settings,
             stores,
-            inference,
-            chunk_concurrency=settings.chunk_concurrency,
-            cache=settings.speech_cache,
-            loudness_lufs=settings.loudness_lufs,
-        )
-        sender = WebhookSender(Addresses(allow_private=settings.webhook_allow_private), timeout_s=settings.webhook_timeout_s)
-        webhook_key = (settings.webhook_key.get_secret_value() or signing_secret(settings)).encode()
-        runner = JobRunner(
-            stores,
-            {
-                SYNTHESIS: synthesis,
-                PREVIEW: synthesis,
-                SAMPLE_PROCESSING: SampleHandler(stores, inference, limits),
-                CLONE_BUILD: CloneHandler(stores, inference),
-                CLONE_QUALITY: CloneQualityHandler(stores, inference),
-                TRAINING: TrainingHandler(stores, tunings),
-                TRAINING_REMOVAL: TrainingRemovalHandler(stores, tunings),
-                WEBHOOK_DELIVERY: WebhookHandler(
-                    stores, sender, key=webhook_key, max_attempts=settings.webhook_max_attempts, retry_s=settings.webhook_retry_s
-                ),
-            },
-            lease_s=settings.lease_s,
-            max_attempts=settings.job_max_attempts,
+            decoders,
             notify=streams.notify,
-            storage_bytes=settings.storage_bytes,
+            metrics=metrics,
+            inference_transport=inference_transport,
+            mail_transport=mail_transport,
         )
+        inference, runner, outlook = shop.inference, shop.runner, streams.outlook
+        capabilities = Capabilities(inference)
         worker = Worker(
             runner,
-            Sweeper(runner, orphan_grace_s=settings.orphan_grace_s, delivery_keep_s=settings.webhook_keep_s),
-            slots=settings.worker_slots,
+            shop.sweeper,
+            lanes=slots_of(settings.worker_slots, settings.webhook_slots),
             poll_s=settings.queue_poll_s,
             sweep_s=settings.sweep_s,
             orphan_sweep_s=settings.orphan_sweep_s,
-            webhook_slots=settings.webhook_slots,
+            claims=shop.claims,
         )
-        clones = CloneService(stores, quotas, worker.ring, require_consent=settings.require_consent)
-        samples = SampleService(stores, quotas, limits, worker.ring, similarity_threshold=settings.similarity_threshold)
-        jobs = JobService(stores, quotas, outlook, max_text_length=settings.max_text_length, ring=worker.ring, notify=streams.notify)
+        bell = bell_of(settings, worker)
+        clones = CloneService(stores, quotas, bell.ring, require_consent=settings.require_consent)
+        samples = SampleService(stores, quotas, limits, decoders, bell.ring, similarity_threshold=settings.similarity_threshold)
+        jobs = JobService(stores, quotas, outlook, max_text_length=settings.max_text_length, ring=bell.ring, notify=streams.notify)
         return cls(
             samples=samples,
             trainings=TrainingService(
-                stores, tunings, worker.ring, min_speech_s=settings.training_min_speech_s, max_trainings=settings.max_trainings
+                stores, shop.tunings, bell.ring, min_speech_s=settings.training_min_speech_s, max_trainings=settings.max_trainings
             ),
-            pictures=SamplePictures(stores.objects, samples.slots),
+            pictures=SamplePictures(stores.objects, decoders, samples.slots),
             files=FileService(
                 stores,
-                FileLinks(signing_secret(settings), ttl_s=settings.file_link_ttl_s),
+                FileLinks(signing_secret(settings), ttl_s=settings.file_link_ttl_s, previous=settings.previous_jwt_secrets),
                 streams.notify,
                 presigned=settings.presigned_downloads,
             ),
             clones=clones,
-            voice_search=VoiceSearch(stores, inference, limits, samples.slots, threshold=settings.similarity_threshold),
-            speech=DirectSpeech(clones, quotas, runner, synthesis, settings.max_text_length, clone_wait_s=settings.clone_wait_s),
+            voice_search=VoiceSearch(stores, inference, limits, decoders, samples.slots, threshold=settings.similarity_threshold),
+            speech=DirectSpeech(clones, quotas, runner, shop.synthesis, settings.max_text_length, clone_wait_s=settings.clone_wait_s),
             jobs=jobs,
-            handover=Handover(stores, quotas, lease_s=settings.service_lease_s, ring=worker.ring, notify=streams.notify),
+            handover=Handover(stores, quotas, lease_s=settings.service_lease_s, ring=bell.ring, notify=streams.notify),
             timestamps=TimestampService(jobs, inference),
             streams=streams,
             library=LibraryService(stores, capabilities, max_text_length=settings.max_text_length),
-            previews=PreviewService(stores, capabilities, worker.ring),
+            previews=PreviewService(stores, capabilities, bell.ring),
             voice_info=VoiceInfoService(settings, capabilities),
-            webhooks=WebhookService(stores.database, sender.addresses, key=webhook_key, max_webhooks=settings.max_webhooks),
-            sender=sender,
+            webhooks=WebhookService(stores.database, shop.sender.addresses, key=shop.webhook_keys[0], max_webhooks=settings.max_webhooks),
+            shop=shop,
             inference=inference,
             worker=worker,
+            bell=bell,
             grace_s=settings.shutdown_grace_s,
         )
 
@@ -163,26 +142,24 @@ class Rooms:
         self.samples.similarity_threshold = self.voice_search.threshold = settings.similarity_threshold
         self.files.links.ttl_s = settings.file_link_ttl_s
         self.clones.require_consent = settings.require_consent
-        self.speech.handler.cache = settings.speech_cache
         self.voice_info.settings = settings
-        self.worker.runner.storage_bytes = settings.storage_bytes
+        self.shop.apply(settings)
 
     async def start(self) -> None:
         await self.streams.start()
-        self.worker.start()
+        self.bell.start()
 
     async def close(self) -> None:
         """Stop the work; what is not done goes back to the queue."""
         self.streams.end()
         await self.speech.stop()
-        await self.worker.stop(self.grace_s)
+        await self.bell.stop(self.grace_s)
         await self.streams.stop()
-        await self.inference.close()
-        await self.sender.close()
+        await self.shop.close()
 
     async def check_queue(self) -> None:
-        """Raises when the embedded worker has died."""
-        if not self.worker.alive:
+        """Raises when the slots of this process have died. A broker that is away is no reason to send people away: see :mod:`api.bells`."""
+        if not self.bell.alive:
             raise RuntimeError("the embedded worker is not running")
 
     async def check_inference(self) -> None:

@@ -13,9 +13,19 @@ from sqlalchemy.ext.asyncio import create_async_engine
 
 from store.database import Database
 from store.migrations import upgrade
+from store.models import Base
 from tests.servers import S3, postgres_server, s3_server
 
 MIGRATED = "migrated"
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption(
+        "--database",
+        choices=["sqlite", "postgresql"],
+        default="sqlite",
+        help="where the API of most tests in tests/api has its database; some need one of a kind whatever this says",
+    )
 
 
 class Postgres:
@@ -43,6 +53,16 @@ class Postgres:
             await engine.dispose()
 
 
+async def emptied(url: str) -> Database:
+    """A database of PostgreSQL at the newest revision, without its rows: to remove them is far quicker than to make another."""
+    database = Database(url)
+    async with database.engine.begin() as connection:
+        raw = await connection.get_raw_connection()
+        assert raw.driver_connection is not None
+        await raw.driver_connection.execute(";".join(f"DELETE FROM {table}" for table in reversed(Base.metadata.sorted_tables)))
+    return database
+
+
 @pytest.fixture(scope="session")
 def postgres() -> Iterator[Postgres]:
     """With a database at the newest revision, to be copied."""
@@ -57,6 +77,12 @@ def postgres() -> Iterator[Postgres]:
 
         asyncio.run(migrate())
         yield made
+
+
+@pytest.fixture(scope="session")
+def shared_postgres(postgres: Postgres) -> str:
+    """The address of a database that every test which uses it empties first."""
+    return asyncio.run(postgres.create(MIGRATED))
 
 
 @pytest.fixture(scope="session")

@@ -13,7 +13,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -77,6 +77,26 @@ def inference_server(folder: Path, **env: str) -> Iterator[str]:
         yield url
 
 
+@contextlib.contextmanager
+def voxify_process(log_file: Path, *command: str, **settings: object) -> Iterator[subprocess.Popen[bytes]]:
+    """A command of `voxify` in its own process group, with these settings alone; killed at the end if it still runs.
+
+    What it says is added to `log_file`. Nobody waits for it to be ready.
+    """
+    environment = {key: value for key, value in os.environ.items() if not key.startswith("VOXIFY_")}
+    environment |= {f"VOXIFY_{name.upper()}": str(value) for name, value in settings.items()}
+    with log_file.open("ab") as log:
+        process = subprocess.Popen(
+            [sys.executable, "-m", "api.cli", *command], cwd=ROOT, env=environment, stdout=log, stderr=log, start_new_session=True
+        )
+    try:
+        yield process
+    finally:
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGKILL)
+        process.wait(STOP_TIMEOUT_S)
+
+
 def wait_until_ready(url: str, process: subprocess.Popen[bytes], log_file: Path, path: str = "/readyz") -> None:
     """Return when ``path`` answers 200."""
     deadline = time.monotonic() + START_TIMEOUT_S
@@ -119,8 +139,11 @@ def need(there: object, what: str) -> None:
 
 
 @contextlib.contextmanager
-def redis_server(folder: Path) -> Iterator[str]:
-    """Address of a Redis of the test's own, on a socket in `folder`, that keeps nothing. Needs the Debian package redis-server."""
+def redis_process(folder: Path) -> Iterator[tuple[str, subprocess.Popen[bytes]]]:
+    """A Redis of the test's own, on a socket in `folder`, that keeps nothing: its address and its process.
+
+    Needs the Debian package redis-server.
+    """
     program = shutil.which("redis-server")
     need(program, "redis-server")
     assert program is not None
@@ -132,7 +155,50 @@ def redis_server(folder: Path) -> Iterator[str]:
     try:
         # The line comes after the socket is listened on.
         wait_for_line("The server is now ready to accept connections", process, log_file)
-        yield f"unix://{path}"
+        yield f"unix://{path}", process
+    finally:
+        stop(process)
+
+
+@contextlib.contextmanager
+def redis_server(folder: Path) -> Iterator[str]:
+    """Address of such a Redis."""
+    with redis_process(folder) as (url, _):
+        yield url
+
+
+def postgres_binaries() -> Path:
+    """The folder with the programs of the newest PostgreSQL here. Needs the Debian package postgresql-15."""
+    programs = sorted(Path("/usr/lib/postgresql").glob("*/bin/postgres"), key=lambda program: int(program.parts[-3]))
+    need(programs, "PostgreSQL")
+    return programs[-1].parent
+
+
+def as_nobody() -> dict[str, Any]:
+    """What tells `subprocess` to start a program that refuses to run as root as somebody else, where the tests run as root."""
+    if os.geteuid() != 0:
+        return {}
+    account = pwd.getpwnam("nobody")
+    return {"user": account.pw_uid, "group": account.pw_gid, "extra_groups": []}
+
+
+@contextlib.contextmanager
+def chroma_process(folder: Path, port: int | None = None) -> Iterator[tuple[str, subprocess.Popen[bytes]]]:
+    """A Chroma of the test's own, that keeps its data in `folder`: its address and its process."""
+    folder.mkdir(parents=True, exist_ok=True)
+    port, log_file = port or free_port(), folder / "chroma.log"
+    program = Path(sys.executable).with_name("chroma")
+    with log_file.open("wb") as log:
+        process = subprocess.Popen(
+            [str(program), "run", "--path", str(folder / "data"), "--host", "127.0.0.1", "--port", str(port)],
+            stdout=log,
+            stderr=subprocess.STDOUT,
+            start_new_session=True,
+        )
+    url = f"http://127.0.0.1:{port}"
+    try:
+        wait_until_ready(url, process, log_file, path="/api/v2/heartbeat")
+        yield url, process
     finally:
         stop(process)
 
@@ -143,15 +209,8 @@ def postgres_server() -> Iterator[str]:
 
     The address has no database: append the name of one, `postgres` to begin with, to the part before the question mark.
     """
-    programs = sorted(Path("/usr/lib/postgresql").glob("*/bin/postgres"), key=lambda program: int(program.parts[-3]))
-    need(programs, "PostgreSQL")
-    binaries = programs[-1].parent
-    # It refuses to run as root, and the paths of sockets must be short.
-    as_whom: dict[str, Any] = {}
-    if os.geteuid() == 0:
-        account = pwd.getpwnam("nobody")
-        as_whom = {"user": account.pw_uid, "group": account.pw_gid, "extra_groups": []}
-    folder = Path(tempfile.mkdtemp(prefix="voxify-pg-"))
+    binaries, as_whom = postgres_binaries(), as_nobody()
+    folder = Path(tempfile.mkdtemp(prefix="voxify-pg-"))  # the paths of sockets must be short
     data, log_file = folder / "data", folder / "log"
     try:
         if as_whom:
@@ -177,6 +236,93 @@ def postgres_server() -> Iterator[str]:
             stop(process)
     finally:
         shutil.rmtree(folder)
+
+
+@dataclass
+class RabbitMQ:
+    """A broker of the test's own, with names, data and ports that it shares with no other.
+
+    Needs the Debian package rabbitmq-server.
+    """
+
+    folder: Path
+    port: int = field(default_factory=free_port)
+    _life: contextlib.ExitStack = field(default_factory=contextlib.ExitStack)
+
+    @property
+    def url(self) -> str:
+        return f"amqp://guest:guest@127.0.0.1:{self.port}//"
+
+    @property
+    def log_file(self) -> Path:
+        return self.folder / "log"
+
+    def start(self) -> None:
+        program = Path("/usr/lib/rabbitmq/bin/rabbitmq-server")
+        need(program.exists(), "rabbitmq-server")
+        names, distribution = free_port(), free_port()
+        (self.folder / "plugins").write_text("[].")
+        (self.folder / "rabbitmq.conf").write_text(
+            f"listeners.tcp.1 = 127.0.0.1:{self.port}\nraft.wal_max_size_bytes = 4194304\ndisk_free_limit.absolute = 1MB\n"
+        )
+        environment = {key: value for key, value in os.environ.items() if not key.startswith(("RABBITMQ_", "ERL_"))} | {
+            "HOME": str(self.folder),  # its cookie lies there
+            "ERL_EPMD_PORT": str(names),
+            "ERL_EPMD_ADDRESS": "127.0.0.1",
+            "RABBITMQ_CONF_ENV_FILE": "/nonexistent",
+            "RABBITMQ_CONFIG_FILE": str(self.folder / "rabbitmq.conf"),
+            "RABBITMQ_ENABLED_PLUGINS_FILE": str(self.folder / "plugins"),
+            "RABBITMQ_NODENAME": "voxify@localhost",
+            "RABBITMQ_DIST_PORT": str(distribution),
+            "RABBITMQ_MNESIA_BASE": str(self.folder / "mnesia"),
+            "RABBITMQ_LOG_BASE": str(self.folder),
+            "RABBITMQ_LOGS": "-",
+            "RABBITMQ_SERVER_ADDITIONAL_ERL_ARGS": "+S 1:1",
+        }
+        # Erlang would leave one of its own running.
+        self._process("epmd", [shutil.which("epmd") or "epmd", "-port", str(names), "-address", "127.0.0.1"], environment)
+        self._broker = self._process("log", [str(program)], environment)
+        wait_for_line("Server startup complete", self._broker, self.log_file)
+
+    def pause(self) -> None:
+        """Let it stand still, with its connections open."""
+        self._signal(signal.SIGSTOP)
+
+    def go_on(self) -> None:
+        self._signal(signal.SIGCONT)
+
+    def kill(self) -> None:
+        """End it at once."""
+        self._life.close()
+
+    def _signal(self, number: int) -> None:
+        os.killpg(self._broker.pid, number)
+
+    def _process(self, name: str, command: list[str], environment: dict[str, str]) -> subprocess.Popen[bytes]:
+        with (self.folder / name).open("wb") as log:
+            process = subprocess.Popen(
+                command, cwd=self.folder, env=environment, stdout=log, stderr=subprocess.STDOUT, start_new_session=True
+            )
+
+        def end() -> None:
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(process.pid, signal.SIGKILL)
+            process.wait(STOP_TIMEOUT_S)
+
+        self._life.callback(end)
+        return process
+
+
+@contextlib.contextmanager
+def rabbitmq_server() -> Iterator[RabbitMQ]:
+    """Such a broker, running."""
+    with tempfile.TemporaryDirectory(prefix="voxify-mq-") as folder:
+        broker = RabbitMQ(Path(folder))
+        try:
+            broker.start()
+            yield broker
+        finally:
+            broker.kill()
 
 
 @dataclass(frozen=True)

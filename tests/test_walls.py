@@ -11,13 +11,13 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).resolve().parent.parent
-ROOMS = {"api", "audio", "inference", "store", "worker", "settings"}
+ROOMS = {"api", "audio", "inference", "store", "worker", "settings", "tracing"}
 MAY_IMPORT = {
     "audio": set(),
-    "store": {"audio"},
-    "inference": {"audio", "settings"},
-    "worker": {"store", "audio"},
-    "api": {"store", "worker", "audio", "settings"},
+    "store": {"audio", "tracing"},
+    "inference": {"audio", "settings", "tracing"},
+    "worker": {"store", "audio", "tracing"},
+    "api": {"store", "worker", "audio", "settings", "tracing"},
 }
 GPU_TIER_ONLY = {"torch", "torchaudio", "bentoml", "f5_tts", "vocos", "resemblyzer"}
 WEB = {"litestar", "uvicorn", "httpx", "sqlalchemy"}

@@ -150,4 +150,4 @@ class CloneService:
             await JobRepository(session).delete_of(clone_id)
             await clones.delete(clone)
         await self.stores.objects.delete(*clone.objects, *previews)
-        await self.stores.vectors.delete([clone_id])
+        await self.stores.vectors.delete_or_leave([clone_id])

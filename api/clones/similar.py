@@ -15,7 +15,8 @@ from api.body import RequestModel, without_null
 from api.clones.synthesis import answer_of
 from api.errors import ConflictError, PayloadTooLargeError, found
 from api.fields import Upload
-from audio.decode import Limits, decode
+from audio.decode import Limits
+from audio.decode_pool import Decoders
 from audio.resample import resample
 from audio.trim import trim
 from store.models import Clone, Sample
@@ -71,10 +72,20 @@ class SimilarVoices(msgspec.Struct, frozen=True, kw_only=True):
 class VoiceSearch:
     """`slots` bounds how many recordings are decoded at once."""
 
-    def __init__(self, stores: Stores, inference: InferenceClient, limits: Limits, slots: asyncio.Semaphore, *, threshold: float) -> None:
+    def __init__(
+        self,
+        stores: Stores,
+        inference: InferenceClient,
+        limits: Limits,
+        decoders: Decoders,
+        slots: asyncio.Semaphore,
+        *,
+        threshold: float,
+    ) -> None:
         self.stores = stores
         self.inference = inference
         self.limits = limits
+        self.decoders = decoders
         self.slots = slots
         self.threshold = threshold
 
@@ -108,12 +119,17 @@ class VoiceSearch:
         if len(content) > self.limits.max_bytes:
             raise PayloadTooLargeError(f"A recording may have at most {self.limits.max_bytes // 1024**2} MB")
         async with self.slots:
-            voice = await in_thread(lambda: _voice(content, self.limits))
+            voice = await in_thread(self._voice, content)
         try:
             embedding = await self.inference.embed(voice, request_id=request_id)
         except WorkError as failure:
             raise answer_of(failure) from failure
         return await self._nearest(user_id, np.asarray(embedding, np.float32), form)
+
+    def _voice(self, content: bytes) -> NDArray[np.float32]:
+        """What is listened to of a recording: the same as of a sample."""
+        decoded = self.decoders.decode(content, self.limits)
+        return trim(resample(decoded.mono, decoded.sample_rate, SAMPLE_RATE), SAMPLE_RATE)
 
     async def _nearest(
         self, user_id: str, embedding: NDArray[np.float32], wanted: SimilarTo | SimilarToFile, but: str | None = None
@@ -133,9 +149,3 @@ class VoiceSearch:
         ]
         voices.sort(key=lambda voice: -voice.similarity)
         return SimilarVoices(voices=voices[: wanted.limit], threshold=threshold, limit=wanted.limit)
-
-
-def _voice(content: bytes, limits: Limits) -> NDArray[np.float32]:
-    """What is listened to of a recording: the same as of a sample."""
-    decoded = decode(content, limits)
-    return trim(resample(decoded.mono, decoded.sample_rate, SAMPLE_RATE), SAMPLE_RATE)

@@ -12,7 +12,8 @@ import structlog
 from api.errors import NotFoundError
 from api.files.service import Sound
 from api.samples.schemas import Waveform
-from audio.decode import Decoded, Limits, decode
+from audio.decode import Limits
+from audio.decode_pool import Decoders, Recording
 from audio.errors import AudioError
 from audio.inspect import waveform_peaks
 from audio.picture import spectrogram_png
@@ -30,14 +31,15 @@ log = structlog.get_logger(__name__)
 class SamplePictures:
     """Draws in threads, at most as many recordings at once as `slots` allows: each may take much memory."""
 
-    def __init__(self, objects: Objects, slots: asyncio.Semaphore) -> None:
+    def __init__(self, objects: Objects, decoders: Decoders, slots: asyncio.Semaphore) -> None:
         self.objects = objects
+        self.decoders = decoders
         self.slots = slots
 
     async def waveform(self, sound: Sound, points: int) -> Waveform:
         """`points` is at least 1. Raises NotFoundError when the file is gone or damaged."""
 
-        def draw(decoded: Decoded) -> Waveform:
+        def draw(decoded: Recording) -> Waveform:
             peaks = [round(float(peak), 4) for peak in waveform_peaks(decoded.mono, points)]
             return Waveform(sample_id=sound.file_id, duration=round(decoded.duration_s, 3), points=points, peaks=peaks)
 
@@ -47,11 +49,11 @@ class SamplePictures:
         """A PNG file; the bounds are those of :mod:`audio.picture`. Raises NotFoundError when the file is gone or damaged."""
         return await self._drawn(sound, lambda decoded: spectrogram_png(decoded.mono, decoded.sample_rate, width=width, height=height))
 
-    async def _drawn(self, sound: Sound, draw: Callable[[Decoded], T]) -> T:
+    async def _drawn(self, sound: Sound, draw: Callable[[Recording], T]) -> T:
         async with self.slots:
             try:
                 content = await self.objects.get(sound.key)
-                return await in_thread(lambda: draw(decode(content, KEPT)))
+                return await in_thread(lambda: draw(self.decoders.decode(content, KEPT)))
             except ObjectNotFoundError:
                 raise NotFoundError("file") from None
             except AudioError as damaged:

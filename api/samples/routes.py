@@ -46,7 +46,7 @@ FORM_OVERHEAD = 64 * 1024  # the other parts of the form and the borders between
     "/",
     status_code=HTTPStatus.CREATED,
     guards=[upload_guard(FORM_OVERHEAD)],
-    responses=documented(401, 413, 415),
+    responses=documented(401, 413, 415, 503),
     summary="Upload a recording of a voice",
 )
 async def upload_sample(
@@ -123,7 +123,7 @@ async def look_at_sample(
     return await files.serve(await _sound(samples, principal.user_id, sample_id, prepared), replace(asked, range=None))
 
 
-@get("/{sample_id:str}/waveform", responses=documented(401, 404, 409), summary="The shape of a recording")
+@get("/{sample_id:str}/waveform", responses=documented(401, 404, 409, 503), summary="The shape of a recording")
 async def get_waveform(
     principal: Caller,
     samples: Samples,
@@ -144,7 +144,7 @@ class _Picture(Download):
     "/{sample_id:str}/spectrogram.png",
     media_type="image/png",
     operation_class=_Picture,
-    responses=documented(401, 404, 409),
+    responses=documented(401, 404, 409, 503),
     summary="The log-mel spectrogram of a recording",
 )
 async def get_spectrogram(

@@ -108,18 +108,20 @@ class SimilarSample(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class SampleDetail(SampleOut, frozen=True, kw_only=True):
-    """`similar_samples`, the most similar first, are known once the recording is ready; `training` is the newest one on it, if any."""
+    """`similar_samples`, the most similar first, are known once the recording is ready, and null while the index of voices is away;
+    `training` is the newest one on it, if any.
+    """
 
     validation_results: Validation
-    similar_samples: list[SimilarSample]
+    similar_samples: list[SimilarSample] | None
     training: TrainingOut | None
 
     @classmethod
-    def with_similar(cls, row: Sample, similar: Sequence[SimilarSample], training: Job | None = None) -> SampleDetail:
+    def with_similar(cls, row: Sample, similar: Sequence[SimilarSample] | None, training: Job | None = None) -> SampleDetail:
         return cls(
             **msgspec.structs.asdict(SampleOut.of(row)),
             validation_results=validate(row),
-            similar_samples=list(similar),
+            similar_samples=None if similar is None else list(similar),
             training=TrainingOut.of(training) if training is not None else None,
         )
 

@@ -5,14 +5,14 @@ from __future__ import annotations
 import asyncio
 import os
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 
 from litestar.datastructures import UploadFile
 
 from api.errors import ConflictError, PayloadTooLargeError, found
 from api.limits.quotas import Quotas
 from api.samples.schemas import SamplePatch, SampleUpload, SimilarSample
-from audio.decode import Limits, decode
+from audio.decode import Limits
+from audio.decode_pool import Decoders, Recording
 from store.clock import utcnow
 from store.ids import new_id
 from store.models import Job, Sample
@@ -24,24 +24,9 @@ from store.repositories.library import PreviewRepository
 from store.repositories.samples import SampleRepository
 from store.repositories.trainings import TrainingRepository
 from store.stores import Stores
-from store.vectors import unpack
+from store.vectors import VectorsUnavailableError, unpack
 
 MAX_SIMILAR = 10
-
-
-@dataclass(frozen=True, slots=True)
-class _Facts:
-    """What is kept of a decoded recording; the samples are let go as soon as it is known to be sound."""
-
-    format: str
-    duration: float  # seconds
-    sample_rate: int
-    channels: int
-
-
-def _facts(content: bytes, limits: Limits) -> _Facts:
-    decoded = decode(content, limits)
-    return _Facts(decoded.format, round(decoded.duration_s, 3), decoded.sample_rate, decoded.channels)
 
 
 def _processing_job(user_id: str, sample_id: str, request_id: str) -> Job:
@@ -51,20 +36,30 @@ def _processing_job(user_id: str, sample_id: str, request_id: str) -> Job:
 
 
 class SampleService:
-    def __init__(self, stores: Stores, quotas: Quotas, limits: Limits, ring: Callable[[], None], *, similarity_threshold: float) -> None:
+    def __init__(
+        self,
+        stores: Stores,
+        quotas: Quotas,
+        limits: Limits,
+        decoders: Decoders,
+        ring: Callable[[], None],
+        *,
+        similarity_threshold: float,
+    ) -> None:
         self.stores = stores
         self.quotas = quotas
         self.limits = limits
+        self.decoders = decoders
         self.ring = ring
         self.similarity_threshold = similarity_threshold
-        # A decoded recording takes up to `max_decoded_bytes` twice over.
+        # A recording that is looked at takes up to `max_decoded_bytes`.
         self.slots = asyncio.Semaphore(os.cpu_count() or 1)
 
     async def upload(self, user_id: str, form: SampleUpload, request_id: str) -> Sample:
         """Keep a recording and queue its processing. What cannot be decoded is refused and leaves nothing behind."""
         content = await self._read(form.file)
         async with self.slots:
-            facts = await asyncio.to_thread(_facts, content, self.limits)
+            facts = await asyncio.to_thread(self.decoders.facts, content, self.limits)
         sample = self._row(user_id, form, facts, len(content))
         await self.stores.objects.put(sample.original_path, content)
         try:
@@ -99,14 +94,20 @@ class SampleService:
                 setattr(sample, column, value)
         return sample
 
-    async def similar(self, user_id: str, sample_id: str) -> Sequence[SimilarSample]:
-        """The person's other recordings that sound like this one, the most similar first; none while it has not been listened to."""
+    async def similar(self, user_id: str, sample_id: str) -> Sequence[SimilarSample] | None:
+        """The person's other recordings that sound like this one, the most similar first; none while it has not been listened to.
+
+        None: the index of voices is away.
+        """
         async with self.stores.database.read() as session:
             embedding = await SampleRepository(session).embedding(user_id, sample_id)
         if embedding is None:
             return []
         # One more, as a recording is its own nearest neighbour.
-        near = await self.stores.vectors.similar(user_id, unpack(embedding), MAX_SIMILAR + 1, "sample")
+        try:
+            near = await self.stores.vectors.similar(user_id, unpack(embedding), MAX_SIMILAR + 1, "sample")
+        except VectorsUnavailableError:
+            return None
         alike = {each.id: each.similarity for each in near if each.id != sample_id and each.similarity >= self.similarity_threshold}
         async with self.stores.database.read() as session:
             # The index may know recordings that are gone; the rows say whose they are and what they are called.
@@ -120,7 +121,8 @@ class SampleService:
         """
         async with self.stores.database.write() as session:
             samples = SampleRepository(session)
-            sample = found(await samples.owned(user_id, sample_id), "sample")
+            # Of several who ask at once, those who come later find the job of the first.
+            sample = found(await samples.owned_for_update(user_id, sample_id), "sample")
             running = await JobRepository(session).in_progress_of(sample_id)
             if running is not None:
                 return running, sample
@@ -165,7 +167,7 @@ class SampleService:
             self.ring()
         # After the commit: what is left behind if we die here, the sweeper finds.
         await self.stores.objects.delete(*obsolete)
-        await self.stores.vectors.delete([sample_id, *(clone.id for clone in needing)])
+        await self.stores.vectors.delete_or_leave([sample_id, *(clone.id for clone in needing)])
         return [clone.id for clone in needing]
 
     async def _read(self, file: UploadFile) -> bytes:
@@ -175,7 +177,7 @@ class SampleService:
         return content
 
     @staticmethod
-    def _row(user_id: str, form: SampleUpload, facts: _Facts, size: int) -> Sample:
+    def _row(user_id: str, form: SampleUpload, facts: Recording, size: int) -> Sample:
         sample_id = new_id("vs")
         return Sample(
             id=sample_id,
@@ -186,7 +188,7 @@ class SampleService:
             ref_text=form.ref_text,
             style=form.style,
             format=facts.format,
-            duration=facts.duration,
+            duration=round(facts.duration_s, 3),
             sample_rate=facts.sample_rate,
             channels=facts.channels,
             size=size,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import re
 from collections.abc import Awaitable, Callable
 from datetime import datetime, timedelta
@@ -12,15 +13,19 @@ from typing import Any
 import httpx
 import pytest
 from litestar import Litestar
+from sqlalchemy import select
 
 from settings import Settings
 from store.clock import utcnow
+from store.models import Job
+from store.models.job import MAIL, PENDING, PROCESSING
 from store.repositories.users import UserRepository
 from tests.api.support import AUTH, PASSWORD, SignedIn
 
 NewUser = Callable[[], Awaitable[SignedIn]]
 NEW_PASSWORD = "Another-Staple-8?"
 WRONG_PASSWORD = "Wrong-Battery-9!"
+PUT_OFF = "Waiting to be tried again"
 
 
 async def log_in(client: httpx.AsyncClient, email: str, password: str = PASSWORD, **request: Any) -> httpx.Response:
@@ -48,9 +53,21 @@ async def change_user(app: Litestar, user_id: str, **values: Any) -> None:
             setattr(user, name, value)
 
 
+async def mail_settled(app: Litestar) -> None:
+    """Return when no mail is on its way any more that is not put off for later."""
+    await app.state.background.settle()
+    under_way = select(Job.id).where(Job.kind == MAIL, Job.status.in_((PENDING, PROCESSING)), Job.message.is_distinct_from(PUT_OFF))
+    async with asyncio.timeout(20):
+        while True:
+            async with app.state.stores.database.read() as session:
+                if await session.scalar(under_way) is None:
+                    return
+            await asyncio.sleep(0.01)
+
+
 async def mails(app: Litestar, settings: Settings) -> list[EmailMessage]:
     """All mail in the outbox, after what is under way has ended."""
-    await app.state.background.settle()
+    await mail_settled(app)
     found = [message_from_bytes(path.read_bytes(), policy=policy.default) for path in sorted(settings.outbox_dir.glob("*.eml"))]
     return [mail for mail in found if isinstance(mail, EmailMessage)]
 

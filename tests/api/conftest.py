@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import io
 import logging as stdlib_logging
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
@@ -18,13 +19,22 @@ from settings import Settings
 from tests.api.inference import FakeInference
 from tests.api.rooms import Caller, caller
 from tests.api.support import Logs, SignedIn, make_app, running, sign_up
+from tests.conftest import emptied
 
 
 @pytest.fixture
-def settings(tmp_path: Path) -> Settings:
+def settings(tmp_path: Path, request: pytest.FixtureRequest) -> Settings:
     # Tests ask more often than people do, and look again and again; the limits have tests of their own.
     often = {"requests_per_minute": 10**6, "anonymous_requests_per_minute": 10**6}
-    return Settings(env="dev", data_dir=tmp_path / "data", _env_file=None, **often)  # type: ignore[call-arg,arg-type]
+    url = ""
+    if request.config.getoption("--database") == "postgresql":
+        url = request.getfixturevalue("shared_postgres")
+        asyncio.run(_empty(url))
+    return Settings(env="dev", data_dir=tmp_path / "data", database_url=url, _env_file=None, **often)  # type: ignore[call-arg,arg-type]
+
+
+async def _empty(url: str) -> None:
+    await (await emptied(url)).close()
 
 
 @pytest.fixture

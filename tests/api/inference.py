@@ -6,13 +6,16 @@ import asyncio
 import base64
 import json
 import re
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
 from typing import Any
 
 import httpx
 import numpy as np
+import uvicorn
 
 from audio.pcm import float_to_pcm16
+from tests.servers import free_port
 
 FRAMES = 40
 CHUNK_SAMPLES = (FRAMES - 1) * 256
@@ -83,6 +86,33 @@ class FakeInference:
             case "/transcribe":
                 return refused("TRANSCRIPTION_UNAVAILABLE")
         return httpx.Response(200, json={})
+
+
+@asynccontextmanager
+async def served(inference: FakeInference) -> AsyncIterator[str]:
+    """Its address, for other processes; it answers in the caller's loop."""
+
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        body, more = b"", True
+        while more:
+            part = await receive()
+            body, more = body + part.get("body", b""), part.get("more_body", False)
+        answer = await inference.transport.handle_async_request(httpx.Request(scope["method"], f"http://i{scope['path']}", content=body))
+        head = [(b"content-type", b"application/json")]
+        await send({"type": "http.response.start", "status": answer.status_code, "headers": head})
+        await send({"type": "http.response.body", "body": await answer.aread()})
+
+    port = free_port()
+    server = uvicorn.Server(uvicorn.Config(app, port=port, lifespan="off", log_config=None, timeout_graceful_shutdown=1))
+    serving = asyncio.create_task(server._serve())  # the public way would take over the test's signals
+    try:
+        async with asyncio.timeout(20):
+            while not server.started:
+                await asyncio.sleep(0.01)
+        yield f"http://127.0.0.1:{port}"
+    finally:
+        server.should_exit = True
+        await serving
 
 
 def refused(code: str, **details: Any) -> httpx.Response:

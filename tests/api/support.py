@@ -19,10 +19,13 @@ from pydantic import SecretStr
 
 from api.app import create_app
 from api.auth.passwords import Passwords
+from audio.decode_pool import Decoders
 from settings import Settings
 
 PASSWORD = "Correct-Horse-7!"
 AUTH = "/api/v1/auth"
+# One for all apps: its processes take longer to start than most tests.
+DECODERS = Decoders()
 
 
 def quick_passwords() -> Passwords:
@@ -31,12 +34,13 @@ def quick_passwords() -> Passwords:
 
 
 def make_app(settings: Settings, *routes: ControllerRouterHandler, **options: Any) -> Litestar:
-    return create_app(settings, passwords=quick_passwords(), routes=routes, **options)
+    return create_app(settings, passwords=quick_passwords(), routes=routes, **{"decoders": DECODERS} | options)
 
 
 def processes(settings: Settings, folder: Path) -> list[Settings]:
     """The settings of two processes with one database and one secret, each with a folder of its own for the vectors."""
-    shared = {"database_url": f"sqlite+aiosqlite:///{folder / 'shared.db'}", "jwt_secret": SecretStr("x" * 32)}
+    url = settings.database_url or f"sqlite+aiosqlite:///{folder / 'shared.db'}"
+    shared = {"database_url": url, "jwt_secret": SecretStr("x" * 32)}
     return [settings.model_copy(update={**shared, "data_dir": folder / name}) for name in ("one", "two")]
 
 

@@ -74,6 +74,9 @@ async def test_each_of_them_reaches_what_it_is_for(admin: Admin, app: Litestar) 
         "file_link_ttl_s": (60, [lambda: rooms.files.links.ttl_s]),
         "speech_cache": (False, [lambda: rooms.speech.handler.cache]),
         "require_consent": (True, [lambda: rooms.clones.require_consent]),
+        "user_concurrency": (2, [lambda: rooms.worker.claims.user_concurrency]),
+        "speech_concurrency": (3, [lambda: rooms.worker.claims.lane_concurrency["speech"]]),
+        "job_keep_days": (90.5, [lambda: rooms.worker.sweeper.job_keep_days]),
     }
     assert places.keys() == set(CHANGEABLE)
     assert not [name for name, (value, looks) in places.items() for look in looks if look() == value]

@@ -126,6 +126,7 @@ def shell(settings: Settings, monkeypatch: pytest.MonkeyPatch, logs: object) -> 
     monkeypatch.chdir(settings.data_dir.parent)
     monkeypatch.setenv("VOXIFY_ENV", "dev")
     monkeypatch.setenv("VOXIFY_DATA_DIR", str(settings.data_dir))
+    monkeypatch.setenv("VOXIFY_DATABASE_URL", settings.database_url)
 
 
 def invoke(*arguments: str, typed: str = "") -> Result:

@@ -35,8 +35,8 @@ async def test_an_account_is_not_looked_up_for_every_request(
     clock = Clock(monkeypatch)
     who = await sign_up(client, "ada@example.com")
     seen: list[str] = []
-    engine = app.state.stores.database.engine.sync_engine
-    event.listen(engine, "before_cursor_execute", lambda _c, _u, statement, *_: seen.append(statement))
+    for engine in app.state.stores.database.engines:
+        event.listen(engine, "before_cursor_execute", lambda _c, _u, statement, *_: seen.append(statement))
 
     async def looked_up() -> bool:
         seen.clear()

@@ -171,7 +171,7 @@ async def test_forgot_password_names_what_is_wrong(client: httpx.AsyncClient, bo
 
 async def test_the_link_of_a_web_client_is_mailed(client: httpx.AsyncClient, user: NewUser, app: Litestar, settings: Settings) -> None:
     page = "https://voice.example.com/reset?token={token}"
-    app.state.accounts._settings = settings.model_copy(update={"password_reset_url": page})
+    app.state.rooms.shop.runner.handlers["mail"].settings = settings.model_copy(update={"password_reset_url": page})
     await forgot(client, (await user()).email)
     (mail,) = await mails(app, settings)
     link = next(line for line in mail.get_content().splitlines() if line.startswith("https://"))

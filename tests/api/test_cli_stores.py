@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 import os
 import sqlite3
+from collections.abc import Iterator
+from contextlib import ExitStack
 from pathlib import Path
 
 import numpy as np
@@ -17,7 +19,8 @@ from settings import Settings
 from store.models import Sample, User
 from store.vectors import EMBEDDING_SIZE, pack
 from tests.conftest import Postgres
-from tests.servers import S3
+from tests.qdrant import KEY, qdrant_server
+from tests.servers import S3, chroma_process, free_port
 
 VOICE = np.eye(1, EMBEDDING_SIZE, dtype=np.float32)[0]
 
@@ -42,6 +45,13 @@ async def fill(settings: Settings) -> None:
         await session.flush()
         session.add(Sample(id="vs_1", user_id="user_1", original_path="samples/vs_1/original.wav", embedding=pack(VOICE), **sound))
     await stores.objects.put("samples/vs_1/original.wav", b"sound")
+    await stores.vectors.put("vs_gone", "user_1", VOICE)
+    await stores.close()
+
+
+async def lose_a_row(settings: Settings) -> None:
+    """The index knows a voice more than the database, wherever it is."""
+    stores = open_stores(settings)
     await stores.vectors.put("vs_gone", "user_1", VOICE)
     await stores.close()
 
@@ -86,8 +96,24 @@ def test_one_machine_moves_to_many(data: Path, tmp_path: Path, monkeypatch: pyte
     assert run("restore", "--force", str(file)).exit_code == 0
 
 
+@pytest.fixture(params=["folder", "chroma", "qdrant"])
+def index(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """Each place where the index may be."""
+    with ExitStack() as life:
+        match request.param:
+            case "chroma":
+                url, _ = life.enter_context(chroma_process(tmp_path / "chroma"))
+                monkeypatch.setenv("VOXIFY_VECTORS_URL", f"{url}/voxify")
+            case "qdrant":
+                monkeypatch.setenv("VOXIFY_VECTORS_URL", f"{life.enter_context(qdrant_server()).url}/voxify")
+                monkeypatch.setenv("VOXIFY_VECTORS_KEY", KEY)
+        yield
+
+
 @pytest.mark.usefixtures("logs")
-def test_the_index_of_voices_is_made_anew(data: Path) -> None:
+@pytest.mark.filterwarnings("ignore:Api key is used with an insecure connection")
+def test_the_index_of_voices_is_made_anew(data: Path, index: None) -> None:
+    asyncio.run(lose_a_row(Settings()))
     rebuilt = run("vectors", "rebuild")
     assert rebuilt.stdout == "1 voices are in the index; 1 that were gone have been taken out\n"
     assert asyncio.run(found(Settings()))[2] == ["vs_1"]
@@ -114,6 +140,59 @@ def test_a_database_that_is_ahead_or_behind_is_told(data: Path) -> None:
     assert run("db", "check").exit_code == 1
 
 
+COMMANDS = (("db", "check"), ("db", "upgrade"), ("db", "recount"), ("backup", "new.tar"), ("restore", "old.tar"), ("vectors", "rebuild"))
+
+
+@pytest.mark.usefixtures("logs")
+@pytest.mark.parametrize("command", COMMANDS)
+def test_a_database_that_is_away_is_said_in_a_line(
+    data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, command: tuple[str, ...]
+) -> None:
+    (tmp_path / "old.tar").touch()
+    monkeypatch.setenv("VOXIFY_DATABASE_URL", f"postgresql+asyncpg://voxify:hunter2@127.0.0.1:{free_port()}/voxify")
+    away = run(*command)
+    assert (away.exit_code, away.stderr.count("\n"), away.stdout) == (4, 1, "")
+    assert away.stderr.startswith("The database cannot be reached: ")
+    assert "hunter2" not in away.output
+    assert not (tmp_path / "new.tar").exists()
+
+
+@pytest.mark.usefixtures("logs")
+def test_a_database_that_lets_nobody_in_or_is_none_is_said_too(data: Path, monkeypatch: pytest.MonkeyPatch, postgres: Postgres) -> None:
+    for url, why in (
+        (postgres.url("nobody_made_it"), 'cannot be reached: database "nobody_made_it" does not exist'),
+        ("sqlite+aiosqlite:////nowhere/at/all/voxify.db", "cannot be reached: "),
+        ("oracle+nothing://voxify:hunter2@db/voxify", "VOXIFY_DATABASE_URL cannot be used: "),
+        ("hunter2", "VOXIFY_DATABASE_URL cannot be used: "),
+    ):
+        monkeypatch.setenv("VOXIFY_DATABASE_URL", url)
+        refused = run("db", "check")
+        assert (refused.exit_code, refused.stderr.count("\n")) == (4, 1), refused.output
+        assert why in refused.stderr
+        assert "hunter2" not in refused.output
+
+
+@pytest.mark.usefixtures("logs")
+def test_other_stores_that_are_away_are_said_too(data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, s3: S3) -> None:
+    assert run("backup", "old.tar").exit_code == 0
+    monkeypatch.setenv("VOXIFY_VECTORS_URL", f"http://127.0.0.1:{free_port()}")
+    for command in (("vectors", "rebuild"), ("restore", "--force", "old.tar")):
+        away = run(*command)
+        assert (away.exit_code, "The index of voices cannot be reached" in away.stderr, "Traceback" in away.output) == (4, True, False)
+    monkeypatch.delenv("VOXIFY_VECTORS_URL")
+    monkeypatch.setenv("VOXIFY_OBJECTS_URL", "s3://nobody-made-it")
+    monkeypatch.setenv("VOXIFY_OBJECTS_ENDPOINT", s3.endpoint)
+    monkeypatch.setenv("VOXIFY_OBJECTS_ACCESS_KEY", s3.access_key)
+    monkeypatch.setenv("VOXIFY_OBJECTS_SECRET_KEY", s3.secret_key)
+    for command in (("backup", "new.tar"), ("restore", "--force", "old.tar"), ("db", "recount")):
+        away = run(*command)
+        said = [line for line in away.stderr.splitlines() if not line.startswith("{")]  # of the S3 server, which runs in this process
+        assert (away.exit_code, len(said)) == (4, 1), away.output
+        assert said[0].startswith("The object store cannot be reached: ")
+        assert s3.secret_key not in away.output
+    assert not (tmp_path / "new.tar").exists()
+
+
 @pytest.mark.usefixtures("logs")
 @pytest.mark.parametrize(
     ("name", "value", "said"),
@@ -121,11 +200,11 @@ def test_a_database_that_is_ahead_or_behind_is_told(data: Path) -> None:
         ("OBJECTS_URL", "https://example.org/bucket", "VOXIFY_OBJECTS_URL"),
         ("OBJECTS_ACCESS_KEY", "hunter2-hunter2", "VOXIFY_OBJECTS_SECRET_KEY"),
         ("PRESIGNED_DOWNLOADS", "true", "VOXIFY_OBJECTS_URL"),
+        ("VECTORS_URL", "http://somebody:hunter2@chroma", "VOXIFY_VECTORS_URL"),
+        ("VECTORS_URL", "grpc://qdrant:6334/voxify", "VOXIFY_VECTORS_URL"),
     ],
 )
-def test_settings_of_a_bucket_that_cannot_be_are_named(
-    data: Path, monkeypatch: pytest.MonkeyPatch, name: str, value: str, said: str
-) -> None:
+def test_settings_of_stores_that_cannot_be_are_named(data: Path, monkeypatch: pytest.MonkeyPatch, name: str, value: str, said: str) -> None:
     monkeypatch.setenv(f"VOXIFY_{name}", value)
     refused = run("db", "check")
     assert refused.exit_code == 2

@@ -103,7 +103,7 @@ async def test_what_is_wrong_is_said(me: Caller, stranger: Caller) -> None:
 
 
 async def test_without_the_service_nobody_listens(me: Caller, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("worker.inference.RETRIES", 0)
+    monkeypatch.setattr("worker.inference.tier.RETRIES", 0)
 
     def away(_body: dict[str, Any]) -> httpx.Response:
         raise httpx.ConnectError("nobody there")

@@ -67,7 +67,7 @@ async def test_a_database_that_is_gone_or_old(app: Litestar, client: httpx.Async
 
 
 async def test_vectors_that_are_gone(app: Litestar, client: httpx.AsyncClient, settings: Settings) -> None:
-    await asyncio.to_thread(app.state.stores.vectors._client.delete_collection, "voice-samples")
+    await asyncio.to_thread(app.state.stores.vectors._index._client.delete_collection, "voice-samples")
     shutil.rmtree(settings.vectors_dir)
     answer = await client.get("/health/ready")
     assert answer.json()["data"]["parts"]["vectors"]["status"] == "failed"

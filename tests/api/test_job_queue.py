@@ -94,10 +94,12 @@ async def test_lists_look_at_the_queue_once(quiet: Caller) -> None:
             nonlocal seen
             seen += "FROM jobs" in statement
 
-        engine = quiet.stores.database.engine.sync_engine
-        event.listen(engine, "before_cursor_execute", count)
+        engines = quiet.stores.database.engines
+        for engine in engines:
+            event.listen(engine, "before_cursor_execute", count)
         await quiet.data("GET", f"/job?{query}")
-        event.remove(engine, "before_cursor_execute", count)
+        for engine in engines:
+            event.remove(engine, "before_cursor_execute", count)
         return seen
 
     await waiting(quiet)

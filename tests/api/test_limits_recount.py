@@ -65,6 +65,7 @@ async def test_the_command(me: Caller, app: Litestar, settings: Settings, monkey
     monkeypatch.chdir(settings.data_dir.parent)
     monkeypatch.setenv("VOXIFY_ENV", "dev")
     monkeypatch.setenv("VOXIFY_DATA_DIR", str(settings.data_dir))
+    monkeypatch.setenv("VOXIFY_DATABASE_URL", settings.database_url)
     await me.voice(reference_size=1)
     said = await asyncio.to_thread(CliRunner().invoke, command, ["db", "recount"])
     assert said.exit_code == 0, said.output

@@ -9,10 +9,14 @@ import time
 from contextlib import ExitStack
 from pathlib import Path
 
+import pytest
 import soundfile
 
 from tests.e2e.voxify import Person, api_process
 from tests.servers import descendants, free_port, inference_process
+
+# Long texts, and processes that are started again.
+pytestmark = pytest.mark.timeout(300)
 
 LONG_TEXT = "The quick brown fox jumps over the lazy dog, and nobody saw it but the moon. " * 12
 

@@ -22,6 +22,9 @@ from tests.faults.stub import Stub, stub_inference
 from tests.faults.test_uploads import status
 from tests.servers import s3_server
 
+# Processes are stopped, started again and waited for.
+pytestmark = pytest.mark.timeout(300)
+
 WAIT_S = 60
 MIB = 1024**2
 PRESET = "default_voice_001"

@@ -15,10 +15,10 @@ from store.clock import utcnow
 from store.database import Database
 from store.ids import new_id
 from store.migrations import upgrade
-from store.models import Base, Clone, Job, Sample, User
+from store.models import Clone, Job, Sample, User
 from store.objects import Bucket, Objects
 from store.repositories.queue import JobQueue, Lease
-from tests.conftest import MIGRATED, Postgres
+from tests.conftest import emptied
 from tests.servers import S3
 
 NOON = datetime(2026, 1, 1, 12, tzinfo=UTC)
@@ -46,12 +46,6 @@ def migrated(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return file
 
 
-@pytest.fixture(scope="session")
-def shared_postgres(postgres: Postgres) -> str:
-    """The address of a database that every test empties first: that is far quicker than to make one."""
-    return asyncio.run(postgres.create(MIGRATED))
-
-
 @pytest.fixture(params=["sqlite", "postgresql"])
 def database_url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
     """Where the test has its database, one of each kind; see `SQLITE_ONLY`."""
@@ -72,12 +66,7 @@ def empty_url(database_url: str, tmp_path: Path, request: pytest.FixtureRequest)
 @pytest.fixture
 async def database(database_url: str) -> AsyncIterator[Database]:
     """At the newest revision, and empty."""
-    database = Database(database_url)
-    if not database.is_sqlite:
-        async with database.engine.begin() as connection:
-            raw = await connection.get_raw_connection()
-            assert raw.driver_connection is not None
-            await raw.driver_connection.execute(";".join(f"DELETE FROM {table}" for table in reversed(Base.metadata.sorted_tables)))
+    database = Database(database_url) if database_url.startswith("sqlite") else await emptied(database_url)
     yield database
     await database.close()
 

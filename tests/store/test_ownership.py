@@ -131,12 +131,3 @@ async def test_delete_of_takes_the_work_on_one_thing_and_its_lease(database: Dat
     async with database.write() as session:
         assert set(await session.scalars(select(Job.id))) == {other.id, spoken.id}
         assert await JobQueue(session).heartbeat(Lease(f"job_{PROCESSING}", "me", 1), 30) is False
-
-
-async def test_existing_names_the_samples_that_are_still_there(database: Database, user: Any, sample: Any) -> None:
-    ids = [(await sample((await user()).id)).id for _ in range(3)]
-    async with database.read() as session:
-        assert await SampleRepository(session).existing([ids[0], "vs_none", ids[2]]) == {ids[0], ids[2]}
-        many = [ids[0], *(f"vs_{number}" for number in range(40_000)), ids[1]]  # more than one statement takes
-        assert await SampleRepository(session).existing(many) == {ids[0], ids[1]}
-        assert await SampleRepository(session).existing([]) == set()

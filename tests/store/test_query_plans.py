@@ -19,6 +19,7 @@ from store.models import Job, User
 from store.models.job import CLONE_BUILD, COMPLETED, PENDING, PROCESSING, SYNTHESIS
 from store.repositories.base import Window
 from store.repositories.clones import CloneRepository
+from store.repositories.depth import DepthRepository
 from store.repositories.jobs import JobFilter, JobRepository
 from store.repositories.library import VoiceUsageRepository
 from store.repositories.order import QueueOrder
@@ -104,6 +105,8 @@ CALLS: dict[str, tuple[Callable[[AsyncSession], Awaitable[Any]], str]] = {
         lambda session: QueueOrder(session).places([SYNTHESIS], ["job_999999"]),
         " jobs USING COVERING INDEX ix_jobs_pending",
     ),
+    "depth of what waits": (lambda session: DepthRepository(session).by_kind(NOW), " jobs USING COVERING INDEX ix_jobs_pending"),
+    "depth of what runs": (lambda session: DepthRepository(session).by_kind(NOW), " jobs USING INDEX ix_jobs_processing"),
     "what runs": (lambda session: QueueOrder(session).running([SYNTHESIS]), " jobs USING INDEX ix_jobs_processing"),
     "what was measured": (
         lambda session: QueueOrder(session).recent([SYNTHESIS]),

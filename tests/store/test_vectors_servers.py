@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import signal
 from collections.abc import Iterator
 from pathlib import Path
@@ -76,6 +77,7 @@ async def test_chroma_may_come_and_go(tmp_path: Path, monkeypatch: pytest.Monkey
         assert set(await vectors.ids()) == voices
         assert await nearest(vectors, 1) == "vs_2"
         process.send_signal(signal.SIGSTOP)
+        os.waitid(os.P_PID, process.pid, os.WSTOPPED | os.WNOWAIT)  # until then another of its threads may answer
         with pytest.raises(VectorsUnavailableError):
             await vectors.ping()
         process.send_signal(signal.SIGCONT)

@@ -12,6 +12,7 @@ from store.migrations import upgrade
 from store.models import Job, User
 from store.repositories.jobs import JobRepository
 from store.stores import Stores
+from tests.worker.unruly import Clock
 
 MakeJob = Callable[..., Awaitable[Job]]
 
@@ -26,6 +27,15 @@ async def stores(tmp_path: Path) -> AsyncIterator[Stores]:
         session.add(User(id="user_1", email="one@example.com", password_hash="-"))
     yield opened
     await opened.close()
+
+
+@pytest.fixture
+def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
+    """For a client of the inference service: its pauses take no time, and are the longest that may be drawn."""
+    ticking = Clock()
+    monkeypatch.setattr("worker.inference.tier.pause", ticking.pause)
+    monkeypatch.setattr("worker.inference.tier.random.uniform", lambda _, longest: longest)
+    return ticking
 
 
 @pytest.fixture

@@ -19,6 +19,7 @@ from store.stores import Stores
 from tests.worker.conftest import MakeJob
 from worker.errors import AttemptFailedError, JobFailedError, NotYetError
 from worker.handlers.base import Outcome, Report
+from worker.lanes import slots_of
 from worker.run import JobRunner
 from worker.sweeper import Sweeper
 from worker.worker import Worker
@@ -177,7 +178,7 @@ async def test_a_stopping_worker_puts_its_job_back(stores: Stores, make_job: Mak
 
     made = await make_job()
     running = runner(stores, Scripted(work))
-    worker = Worker(running, Sweeper(running, orphan_grace_s=60), slots=1, poll_s=0.05, sweep_s=60, orphan_sweep_s=60)
+    worker = Worker(running, Sweeper(running, orphan_grace_s=60), lanes=slots_of(1), poll_s=0.05, sweep_s=60, orphan_sweep_s=60)
     worker.start()
     await begun.wait()
     await worker.stop(grace_s=0.05)
@@ -191,7 +192,7 @@ async def test_the_sweeper_takes_back_the_jobs_of_the_dead(stores: Stores, make_
     running = runner(stores, handler, lease_s=0.0)
     await claim(running)  # by a process that dies at once
     running.lease_s = 30
-    worker = Worker(running, Sweeper(running, orphan_grace_s=60), slots=1, poll_s=30, sweep_s=0.05, orphan_sweep_s=60)
+    worker = Worker(running, Sweeper(running, orphan_grace_s=60), lanes=slots_of(1), poll_s=30, sweep_s=0.05, orphan_sweep_s=60)
     worker.start()
     async with asyncio.timeout(10):
         while (await job_row(made.id)).status != "completed":

@@ -120,7 +120,7 @@ async def test_it_waits_for_another_training_and_for_the_service(stores: Stores,
         return httpx.Response(503, headers={"Retry-After": "0"})
 
     client = TrainingClient(InferenceClient("http://tier.test", timeout_s=5, transport=httpx.MockTransport(away)))
-    monkeypatch.setattr("worker.inference.RETRIES", 0)
+    monkeypatch.setattr("worker.inference.tier.RETRIES", 0)
     with pytest.raises(InferenceUnavailableError):
         await told(TrainingHandler(stores, client, look_s=0), job)
 

@@ -8,7 +8,8 @@ from contextlib import asynccontextmanager
 from types import SimpleNamespace
 from typing import Any
 
-from worker.worker import SYNTHESIS_KINDS, TRAINING_KINDS, VOICE_KINDS, WEBHOOK_KINDS, Worker
+from worker.lanes import slots_of
+from worker.worker import SYNTHESIS_KINDS, VOICE_KINDS, Worker
 
 
 class SlowQueue:
@@ -27,7 +28,7 @@ class SlowQueue:
         (kinds,) = (tuple(value) for value in statement.compile().params.values() if isinstance(value, list | tuple))
         if kinds == VOICE_KINDS:
             self.voice_looks.release()
-        if kinds in {VOICE_KINDS, WEBHOOK_KINDS, TRAINING_KINDS}:
+        if kinds != SYNTHESIS_KINDS:
             return
         self.looks += 1
         if self.looks == 1:
@@ -41,9 +42,12 @@ async def test_no_slot_silences_the_bell_of_another() -> None:
     queue = SlowQueue()
     runner: Any = SimpleNamespace(stores=SimpleNamespace(database=queue), new_owner=lambda: "w-1", lease_s=30)
     nothing: Any = SimpleNamespace(
-        recover=lambda: asyncio.sleep(0, 0), remove_orphans=lambda: asyncio.sleep(0, 0), prune_deliveries=lambda: asyncio.sleep(0, 0)
+        recover=lambda: asyncio.sleep(0, 0),
+        remove_orphans=lambda: asyncio.sleep(0, 0),
+        prune_deliveries=lambda: asyncio.sleep(0, 0),
+        prune_jobs=lambda: asyncio.sleep(0, 0),
     )
-    worker = Worker(runner, nothing, slots=1, poll_s=600, sweep_s=600, orphan_sweep_s=600)
+    worker = Worker(runner, nothing, lanes=slots_of(1), poll_s=600, sweep_s=600, orphan_sweep_s=600)
     worker.start()
     async with asyncio.timeout(10):
         await queue.looking.wait()
@@ -60,9 +64,12 @@ async def test_a_bell_for_one_lane_wakes_no_other() -> None:
     queue.go.set()
     runner: Any = SimpleNamespace(stores=SimpleNamespace(database=queue), new_owner=lambda: "w-1", lease_s=30)
     nothing: Any = SimpleNamespace(
-        recover=lambda: asyncio.sleep(0, 0), remove_orphans=lambda: asyncio.sleep(0, 0), prune_deliveries=lambda: asyncio.sleep(0, 0)
+        recover=lambda: asyncio.sleep(0, 0),
+        remove_orphans=lambda: asyncio.sleep(0, 0),
+        prune_deliveries=lambda: asyncio.sleep(0, 0),
+        prune_jobs=lambda: asyncio.sleep(0, 0),
     )
-    worker = Worker(runner, nothing, slots=1, poll_s=600, sweep_s=600, orphan_sweep_s=600)
+    worker = Worker(runner, nothing, lanes=slots_of(1), poll_s=600, sweep_s=600, orphan_sweep_s=600)
     worker.start()
     async with asyncio.timeout(10):
         await queue.looking.wait()
