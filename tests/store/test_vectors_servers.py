@@ -77,7 +77,7 @@ async def test_chroma_may_come_and_go(tmp_path: Path, monkeypatch: pytest.Monkey
         assert set(await vectors.ids()) == voices
         assert await nearest(vectors, 1) == "vs_2"
         process.send_signal(signal.SIGSTOP)
-        os.waitid(os.P_PID, process.pid, os.WSTOPPED | os.WNOWAIT)  # until then another of its threads may answer
+        await asyncio.to_thread(os.waitid, os.P_PID, process.pid, os.WSTOPPED | os.WNOWAIT)  # until then another of its threads may answer
         with pytest.raises(VectorsUnavailableError):
             await vectors.ping()
         process.send_signal(signal.SIGCONT)
