@@ -14,7 +14,7 @@ from sqlalchemy.orm import aliased
 from store.clock import utcnow
 from store.models import Job
 from store.models.base import UtcDateTime
-from store.models.job import COMPLETED, PENDING, PROCESSING, TRAINING
+from store.models.job import COMPLETED, PENDING, PROCESSING
 from store.repositories.base import Repository
 
 JOB_UNITS = 20.0
@@ -81,8 +81,7 @@ class QueueOrder(Repository[Job]):
 def _places(kinds: tuple[str, ...], named: bool) -> Select[Any]:
     now = bindparam("now", type_=UtcDateTime)
     running = aliased(Job)
-    # Not trainings: they take hours, in a lane of their own.
-    busy = (running.status == PROCESSING, running.kind != TRAINING)
+    busy = (running.status == PROCESSING, running.kind.in_(kinds))
     load = select(running.user_id, func.count().label("jobs")).where(*busy).group_by(running.user_id).subquery()
     # Of its own: SQLite would rather walk all jobs by their users than sort those that wait.
     pending = (

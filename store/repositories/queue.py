@@ -9,14 +9,15 @@ from __future__ import annotations
 from collections.abc import Collection
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from functools import lru_cache
 from typing import Any
 
-from sqlalchemy import ColumnElement, case, func, select, text, update
+from sqlalchemy import ColumnElement, Select, case, func, select, text, update
 from sqlalchemy.orm import aliased
 
 from store.clock import utcnow
 from store.models import CloneSample, Job
-from store.models.job import COMPLETED, FAILED, PENDING, PROCESSING, TRAINING
+from store.models.job import COMPLETED, FAILED, PENDING, PROCESSING
 from store.repositories.base import Repository
 from store.repositories.library import VoiceUsageRepository
 
@@ -38,19 +39,23 @@ class Lease:
 
 # Made once: an alias of so wide a table takes SQLAlchemy milliseconds, and a claim is tried whenever the bell rings.
 _WAITING, _RUNNING = aliased(Job), aliased(Job)
-# Not trainings: they take hours, in a lane of their own.
-_BUSY = (_RUNNING.status == PROCESSING, _RUNNING.kind != TRAINING)
-_LOAD = select(_RUNNING.user_id, func.count().label("jobs")).where(*_BUSY).group_by(_RUNNING.user_id).subquery()
 # Any number, the same for all: whoever holds it is the only one who claims. 0x766f7869 is "voxi".
 _ONE_AT_A_TIME = text("SELECT pg_advisory_xact_lock(1987016809)")
-_DUE = (
-    select(_WAITING.id)
-    .outerjoin(_LOAD, _LOAD.c.user_id == _WAITING.user_id)
-    .where(_WAITING.status == PENDING)
-    .order_by(func.coalesce(_LOAD.c.jobs, 0), _WAITING.priority.desc(), _WAITING.created_at, _WAITING.id)
-    .limit(1)
-    .with_for_update(skip_locked=True, of=_WAITING)
-)
+
+
+@lru_cache
+def _due(kinds: tuple[str, ...]) -> Select[Any]:
+    """The job of these kinds, which are one lane's, that comes next. What its user runs in other lanes does not hold it back."""
+    busy = (_RUNNING.status == PROCESSING, _RUNNING.kind.in_(kinds))
+    load = select(_RUNNING.user_id, func.count().label("jobs")).where(*busy).group_by(_RUNNING.user_id).subquery()
+    return (
+        select(_WAITING.id)
+        .outerjoin(load, load.c.user_id == _WAITING.user_id)
+        .where(_WAITING.status == PENDING, _WAITING.kind.in_(kinds))
+        .order_by(func.coalesce(load.c.jobs, 0), _WAITING.priority.desc(), _WAITING.created_at, _WAITING.id)
+        .limit(1)
+        .with_for_update(skip_locked=True, of=_WAITING)
+    )
 
 
 class JobQueue(Repository[Job]):
@@ -61,7 +66,7 @@ class JobQueue(Repository[Job]):
     ) -> Job | None:
         """Take the next job that is due, or the one named, for `lease_s` seconds.
 
-        Whoever has the fewest jobs running comes first, so that one heavy user cannot starve the others; then priority; then age.
+        Whoever has the fewest of these kinds running comes first, so that one heavy user cannot starve the others; then priority; then age.
 
         Args:
             per_user: no job of whoever has so many of these kinds running; 0: no bound.
@@ -71,7 +76,7 @@ class JobQueue(Repository[Job]):
             # Two that look at the same moment would both see the last free place. SQLite has one writer at a time anyway.
             await self.session.execute(_ONE_AT_A_TIME)
         now = utcnow()
-        due = _DUE.where(_WAITING.available_at <= now, _WAITING.kind.in_(kinds), *_below(kinds, per_user, at_once))
+        due = _due(tuple(sorted(kinds))).where(_WAITING.available_at <= now, *_below(kinds, per_user, at_once))
         if job_id is not None:
             due = due.where(_WAITING.id == job_id)
         claimed: Job | None = await self.session.scalar(

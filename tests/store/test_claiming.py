@@ -66,7 +66,9 @@ async def test_fewest_running_first_then_priority_then_age_then_id(user: Any, jo
     busy, calm = (await user()).id, (await user()).id
     await job(user_id=busy, status=PROCESSING, lease_until=utcnow() + timedelta(hours=1))
     await job(user_id=calm, status=PROCESSING, lease_until=utcnow() + timedelta(hours=1))
-    await job(user_id=busy, status=PROCESSING, kind=CLONE_BUILD, lease_until=utcnow() + timedelta(hours=1))  # any kind is a load
+    await job(user_id=busy, status=PROCESSING, lease_until=utcnow() + timedelta(hours=1))
+    for _ in range(3):  # what runs in another lane holds nobody back in this one
+        await job(user_id=calm, status=PROCESSING, kind=CLONE_BUILD, lease_until=utcnow() + timedelta(hours=1))
     for status in (COMPLETED, FAILED, CANCELLED):  # what has ended is none
         await job(user_id=calm, status=status)
     wanted = [
