@@ -43,9 +43,9 @@ def make(shape: dict[str, int] | None = None) -> Any:
 
 def spectral_loss(made: torch.Tensor, wanted: torch.Tensor) -> torch.Tensor:
     """Mean over resolutions of spectral convergence and of the difference of log magnitudes."""
-    total = torch.zeros(())
+    total = torch.zeros((), device=made.device)
     for size, hop in RESOLUTIONS:
-        window = torch.hann_window(size)
+        window = torch.hann_window(size, device=made.device)
         a, b = (torch.stft(x, size, hop, window=window, return_complex=True).abs().clamp(min=1e-4) for x in (made, wanted))
         total = total + (a.log() - b.log()).abs().mean() + torch.linalg.norm(a - b) / torch.linalg.norm(b)
     return total / len(RESOLUTIONS)
@@ -57,18 +57,33 @@ class VocoderTrainer:
     Args:
         state: file of weights, optimiser and step.
         steps: in all; the learning rate falls along a cosine.
+        start: weights of a vocoder to begin with where there is no state.
+        items: windows in one step.
     """
 
-    def __init__(self, *, state: Path, steps: int, learning_rate: float = 1e-3, items: int = 8, save_every: int = 250) -> None:
+    def __init__(
+        self,
+        *,
+        state: Path,
+        steps: int,
+        start: dict[str, torch.Tensor] | None = None,
+        device: str = "cpu",
+        learning_rate: float = 1e-3,
+        items: int = 8,
+        save_every: int = 250,
+    ) -> None:
         self.vocoder = make()
-        self.learned = torch.nn.ModuleList([self.vocoder.backbone, self.vocoder.head])
+        if start is not None:
+            self.vocoder.load_state_dict(start)
+        self.device = device
+        self.learned = torch.nn.ModuleList([self.vocoder.backbone, self.vocoder.head]).to(device)
         self.optimizer = torch.optim.AdamW(self.learned.parameters(), lr=learning_rate, betas=(0.8, 0.95), weight_decay=0.01)
         # Not the vocoder's own features: their floor is lower than that of the frames which it will be given.
-        self.log_mel = upstream.load().MelSpec(mel_spec_type="vocos")
+        self.log_mel = upstream.load().MelSpec(mel_spec_type="vocos").to(device)
         self.state, self.steps, self.rate, self.items, self.save_every = state, steps, learning_rate, items, save_every
         self.step, self.loss = 0, math.nan
         if state.exists():
-            kept = torch.load(state, weights_only=True)
+            kept = torch.load(state, map_location=device, weights_only=True)
             self.learned.load_state_dict(kept["learned"])
             self.optimizer.load_state_dict(kept["optimizer"])
             self.step, self.loss = kept["step"], kept["loss"]
@@ -89,7 +104,7 @@ class VocoderTrainer:
             for group in self.optimizer.param_groups:
                 along = self.step / self.steps
                 group["lr"] = self.rate * min(1.0, (self.step + 1) / 100) * max(0.02, 0.5 * (1 + math.cos(math.pi * along)))
-            wanted = torch.from_numpy(np.stack([self._window(rng.choice(sounds), rng) for _ in range(self.items)]))
+            wanted = torch.from_numpy(np.stack([self._window(rng.choice(sounds), rng) for _ in range(self.items)])).to(self.device)
             with torch.no_grad():
                 mel = self.log_mel(wanted).clamp(min=FLOOR)
             made = self.vocoder.head(self.vocoder.backbone(mel))[:, : wanted.shape[1]]
