@@ -25,10 +25,11 @@ class SlowQueue:
         yield self
 
     async def scalar(self, statement: Any) -> None:
-        (kinds,) = (tuple(value) for value in statement.compile().params.values() if isinstance(value, list | tuple))
-        if kinds == VOICE_KINDS:
+        # Both of what waits and of what runs; a lane looks at no other's.
+        (kinds,) = {frozenset(value) for value in statement.compile().params.values() if isinstance(value, list | tuple)}
+        if kinds == frozenset(VOICE_KINDS):
             self.voice_looks.release()
-        if kinds != SYNTHESIS_KINDS:
+        if kinds != frozenset(SYNTHESIS_KINDS):
             return
         self.looks += 1
         if self.looks == 1:
