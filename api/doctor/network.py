@@ -11,6 +11,7 @@ import httpx
 
 from api.doctor.findings import Check, DoubtError, NothingToCheckError, TroubleError
 from api.doctor.machine import judge_skew
+from api.mail.transports import sign_in
 from api.redis import redis_at
 from api.stores import vector_server
 from settings import Settings
@@ -86,15 +87,7 @@ async def check_mail(settings: Settings) -> str:
     """Sign in as for a mail, and send none."""
     import aiosmtplib
 
-    server = aiosmtplib.SMTP(
-        hostname=settings.smtp_host,
-        port=settings.smtp_port,
-        use_tls=settings.smtp_tls == "tls",
-        start_tls=settings.smtp_tls == "starttls",
-        username=settings.smtp_user or None,
-        password=settings.smtp_password.get_secret_value() if settings.smtp_user else None,
-        timeout=REACH_S,
-    )
+    server = aiosmtplib.SMTP(**sign_in(settings), timeout=REACH_S)
     async with server:
         await server.noop()
     return f"{settings.smtp_host}:{settings.smtp_port} takes {'our sign-in' if settings.smtp_user else 'connections'}"

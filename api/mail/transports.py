@@ -9,7 +9,7 @@ import ssl
 from email import policy
 from email.message import EmailMessage
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
 import structlog
 
@@ -39,6 +39,18 @@ class MailTransport(Protocol):
         """
 
 
+def sign_in(settings: Settings) -> dict[str, Any]:
+    """Where the mail server is and how it is signed in to, as arguments of aiosmtplib."""
+    return {
+        "hostname": settings.smtp_host,
+        "port": settings.smtp_port,
+        "use_tls": settings.smtp_tls == "tls",
+        "start_tls": settings.smtp_tls == "starttls",
+        "username": settings.smtp_user or None,
+        "password": settings.smtp_password.get_secret_value() if settings.smtp_user else None,
+    }
+
+
 class Smtp:
     """A mail server, asked anew for each message: there are few. `tls_context` trusts what Python trusts unless given."""
 
@@ -51,17 +63,7 @@ class Smtp:
 
         settings = self._settings
         try:
-            await aiosmtplib.send(
-                message,
-                hostname=settings.smtp_host,
-                port=settings.smtp_port,
-                use_tls=settings.smtp_tls == "tls",
-                start_tls=settings.smtp_tls == "starttls",
-                username=settings.smtp_user or None,
-                password=settings.smtp_password.get_secret_value() if settings.smtp_user else None,
-                timeout=settings.smtp_timeout_s,
-                tls_context=self._tls_context,
-            )
+            await aiosmtplib.send(message, **sign_in(settings), timeout=settings.smtp_timeout_s, tls_context=self._tls_context)
         except (aiosmtplib.SMTPException, OSError, ValueError) as failed:
             # Neither the sentence nor the cause is kept: both quote the address.
             refused = failed.recipients[0] if isinstance(failed, aiosmtplib.SMTPRecipientsRefused) and failed.recipients else failed
