@@ -29,7 +29,7 @@ SENTENCES = (
 )
 OTHER_WORDS = "the quick brown fox jumps over a lazy dog near this old stone bridge while heavy rain falls on green hills"
 STEPS = 16
-MOST_ERRORS = 0.5
+MOST_ERRORS = 0.25
 LEAST_ERRORS_OF_OTHERS = 0.8
 
 
