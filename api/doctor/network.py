@@ -19,7 +19,6 @@ from store.vectors import FolderInUseError, Vectors
 
 REACH_S = 5.0
 LITTLE_MEMORY = 0.05
-ADVICE_ON_VECTORS = "Check VOXIFY_VECTORS_URL; if a folder is damaged, stop the API, remove it and run `voxify vectors rebuild`"
 
 
 def network_checks(settings: Settings) -> list[Check]:
