@@ -15,16 +15,16 @@ from store.repositories.jobs import JobFilter, JobRepository
 from store.repositories.limits import UsageRepository
 from store.repositories.order import QueueOrder
 from store.repositories.queue import JobQueue
-from worker.worker import SYNTHESIS_KINDS
+from worker.lanes import LANES, SPEECH
 
 CALLS: dict[str, Callable[[AsyncSession], Awaitable[Any]]] = {
     "list of jobs": lambda session: JobRepository(session).list(DONE, Window(), JobFilter()),
     "one job": lambda session: JobRepository(session).owned(DONE, job_id(500)),
-    "places in the queue": lambda session: QueueOrder(session).places(SYNTHESIS_KINDS, [job_id(1000)]),
-    "what runs": lambda session: QueueOrder(session).running(SYNTHESIS_KINDS),
-    "what was measured": lambda session: QueueOrder(session).recent(SYNTHESIS_KINDS),
+    "places in the queue": lambda session: QueueOrder(session).places(LANES[SPEECH], [job_id(1000)]),
+    "what runs": lambda session: QueueOrder(session).running(LANES[SPEECH]),
+    "what was measured": lambda session: QueueOrder(session).recent(LANES[SPEECH]),
     "stored bytes": lambda session: UsageRepository(session).stored_bytes(WAITING),
-    "claim": lambda session: JobQueue(session).claim("benchmark", 30, SYNTHESIS_KINDS),
+    "claim": lambda session: JobQueue(session).claim("benchmark", 30, LANES[SPEECH]),
 }
 
 

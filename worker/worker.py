@@ -9,14 +9,9 @@ import structlog
 
 from worker.beat import Beat
 from worker.claims import Claims
-from worker.lanes import LANES, SPEECH, TRAINING, VOICE, WEBHOOK
+from worker.lanes import LANES
 from worker.run import JobRunner, settle
 from worker.sweeper import Sweeper
-
-SYNTHESIS_KINDS = LANES[SPEECH]
-VOICE_KINDS = LANES[VOICE]
-TRAINING_KINDS = LANES[TRAINING]
-WEBHOOK_KINDS = LANES[WEBHOOK]
 
 log = structlog.get_logger(__name__)
 

@@ -25,7 +25,6 @@ from store.repositories.users import PasswordResetRepository, RefreshTokenReposi
 from worker.beat import Ring
 from worker.lanes import LANES, MAIL
 
-MAIL_KINDS = LANES[MAIL]
 
 log = structlog.get_logger(__name__)
 
@@ -96,7 +95,7 @@ class AccountService:
         for what in guarded:
             log.info("account changed", user_id=user.id, what=what)
         if guarded:
-            self._ring(MAIL_KINDS)
+            self._ring(LANES[MAIL])
         return user
 
     async def forgot(self, email: str, address: str | None) -> None:
@@ -129,7 +128,7 @@ class AccountService:
             session.add(changed_mail(user.id, user.email, "password"))
         await self._throttle.forget_account(user.email, address)
         log.info("password reset", user_id=user.id)
-        self._ring(MAIL_KINDS)
+        self._ring(LANES[MAIL])
 
     async def _mail_reset(self, email: str) -> None:
         async with self._database.read() as session:
@@ -144,7 +143,7 @@ class AccountService:
         async with self._database.write() as session:
             session.add(reset_mail(user.id))
         log.info("password reset asked for", user_id=user.id)
-        self._ring(MAIL_KINDS)
+        self._ring(LANES[MAIL])
 
     async def _check_current(self, user: User, password: str | None, address: str | None) -> None:
         if password is None:

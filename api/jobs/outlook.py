@@ -17,7 +17,7 @@ from store.database import Database
 from store.models import Job
 from store.models.job import PENDING, PROCESSING
 from store.repositories.order import Place, QueueOrder, Spent, size_of
-from worker.worker import SYNTHESIS_KINDS, VOICE_KINDS
+from worker.lanes import LANES, SPEECH, lane_of
 
 FRESH_S = 1.0
 """How old what streams are told may be: many of them watch one queue, and each change of it concerns all."""
@@ -137,7 +137,7 @@ class Outlook:
         order = QueueOrder(session)
         # Nobody waits: there is no place to be found.
         places = {} if job_ids is not None and not job_ids else await order.places(kinds, job_ids)
-        slots = self.slots if kinds == SYNTHESIS_KINDS else 1
+        slots = self.slots if kinds == LANES[SPEECH] else 1
         running = await order.running(kinds)
         tail = _Tail.of(places.values()) if job_ids is None else None
         return _Lane(places, running, pace(await order.recent(kinds), running, utcnow()), slots, tail)
@@ -145,4 +145,4 @@ class Outlook:
 
 def _lane(kind: str) -> tuple[str, ...]:
     """The kinds of jobs that wait for the same slots as this one."""
-    return next((kinds for kinds in (SYNTHESIS_KINDS, VOICE_KINDS) if kind in kinds), (kind,))
+    return LANES.get(lane_of(kind), (kind,))

@@ -26,7 +26,7 @@ from store.repositories.jobs import JobFilter, JobRepository
 from store.repositories.users import UserRepository
 from store.stores import Stores
 from worker.events import announce
-from worker.worker import SYNTHESIS_KINDS
+from worker.lanes import LANES, SPEECH
 
 MAX_KEY_LENGTH = 255
 
@@ -82,7 +82,7 @@ class JobService:
             if idempotency_key is None or (repeated := await self._repeated(user_id, idempotency_key, request_hash)) is None:
                 raise
             return repeated, False
-        self.ring(SYNTHESIS_KINDS)
+        self.ring(LANES[SPEECH])
         return job, True
 
     async def list(self, user_id: str, window: Window, wanted: JobFilter) -> tuple[Sequence[Job], dict[str, Standing], int]:

@@ -8,8 +8,8 @@ from contextlib import asynccontextmanager
 from types import SimpleNamespace
 from typing import Any
 
-from worker.lanes import slots_of
-from worker.worker import SYNTHESIS_KINDS, VOICE_KINDS, Worker
+from worker.lanes import LANES, SPEECH, VOICE, slots_of
+from worker.worker import Worker
 
 
 class SlowQueue:
@@ -27,9 +27,9 @@ class SlowQueue:
     async def scalar(self, statement: Any) -> None:
         # Both of what waits and of what runs; a lane looks at no other's.
         (kinds,) = {frozenset(value) for value in statement.compile().params.values() if isinstance(value, list | tuple)}
-        if kinds == frozenset(VOICE_KINDS):
+        if kinds == frozenset(LANES[VOICE]):
             self.voice_looks.release()
-        if kinds != frozenset(SYNTHESIS_KINDS):
+        if kinds != frozenset(LANES[SPEECH]):
             return
         self.looks += 1
         if self.looks == 1:
@@ -39,8 +39,8 @@ class SlowQueue:
             self.again.set()
 
 
-async def test_no_slot_silences_the_bell_of_another() -> None:
-    queue = SlowQueue()
+def worker_on(queue: SlowQueue) -> Worker:
+    """One slot in each lane, which the bell alone wakes, and nothing to sweep."""
     runner: Any = SimpleNamespace(stores=SimpleNamespace(database=queue), new_owner=lambda: "w-1", lease_s=30)
     nothing: Any = SimpleNamespace(
         recover=lambda: asyncio.sleep(0, 0),
@@ -48,7 +48,12 @@ async def test_no_slot_silences_the_bell_of_another() -> None:
         prune_deliveries=lambda: asyncio.sleep(0, 0),
         prune_jobs=lambda: asyncio.sleep(0, 0),
     )
-    worker = Worker(runner, nothing, lanes=slots_of(1), poll_s=600, sweep_s=600, orphan_sweep_s=600)
+    return Worker(runner, nothing, lanes=slots_of(1), poll_s=600, sweep_s=600, orphan_sweep_s=600)
+
+
+async def test_no_slot_silences_the_bell_of_another() -> None:
+    queue = SlowQueue()
+    worker = worker_on(queue)
     worker.start()
     async with asyncio.timeout(10):
         await queue.looking.wait()
@@ -63,22 +68,15 @@ async def test_no_slot_silences_the_bell_of_another() -> None:
 async def test_a_bell_for_one_lane_wakes_no_other() -> None:
     queue = SlowQueue()
     queue.go.set()
-    runner: Any = SimpleNamespace(stores=SimpleNamespace(database=queue), new_owner=lambda: "w-1", lease_s=30)
-    nothing: Any = SimpleNamespace(
-        recover=lambda: asyncio.sleep(0, 0),
-        remove_orphans=lambda: asyncio.sleep(0, 0),
-        prune_deliveries=lambda: asyncio.sleep(0, 0),
-        prune_jobs=lambda: asyncio.sleep(0, 0),
-    )
-    worker = Worker(runner, nothing, lanes=slots_of(1), poll_s=600, sweep_s=600, orphan_sweep_s=600)
+    worker = worker_on(queue)
     worker.start()
     async with asyncio.timeout(10):
         await queue.looking.wait()
         await queue.voice_looks.acquire()
-        worker.ring(SYNTHESIS_KINDS)
+        worker.ring(LANES[SPEECH])
         await queue.again.wait()
         assert queue.voice_looks.locked(), "the voices' slot has not looked again"
-        worker.ring(VOICE_KINDS)
+        worker.ring(LANES[VOICE])
         await queue.voice_looks.acquire()
     assert queue.looks == 2
     await worker.stop(grace_s=1)
