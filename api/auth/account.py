@@ -25,7 +25,6 @@ from store.repositories.users import PasswordResetRepository, RefreshTokenReposi
 from worker.beat import Ring
 from worker.lanes import LANES, MAIL
 
-
 log = structlog.get_logger(__name__)
 
 
