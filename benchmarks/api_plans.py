@@ -28,24 +28,30 @@ CALLS: dict[str, Callable[[AsyncSession], Awaitable[Any]]] = {
 }
 
 
+async def statements_of(database: Database, session: AsyncSession, call: Callable[[AsyncSession], Awaitable[Any]]) -> list[tuple[str, Any]]:
+    """What a call asks the database through this session, each with its parameters."""
+    seen: list[tuple[str, Any]] = []
+
+    def note(_connection: Any, _cursor: Any, statement: str, parameters: Any, *_: Any) -> None:
+        seen.append((statement, parameters))
+
+    await session.connection()  # BEGIN is not a statement to explain
+    event.listen(database.engine.sync_engine, "before_cursor_execute", note)
+    try:
+        await call(session)
+    finally:
+        event.remove(database.engine.sync_engine, "before_cursor_execute", note)
+    return seen
+
+
 async def query_plans(database_url: str) -> dict[str, list[str]]:
     """The steps of every statement of :data:`CALLS`; on PostgreSQL after they were run, with their times. Nothing is kept."""
     database = Database(database_url)
     explain = "EXPLAIN QUERY PLAN" if database.is_sqlite else "EXPLAIN (ANALYZE, COSTS OFF, SUMMARY ON)"
     plans: dict[str, list[str]] = {}
     for name, call in CALLS.items():
-        seen: list[tuple[str, Any]] = []
-
-        def note(_connection: Any, _cursor: Any, statement: str, parameters: Any, *_: Any, seen: list[tuple[str, Any]] = seen) -> None:
-            seen.append((statement, parameters))
-
         async with database.engine.connect() as connection, AsyncSession(connection) as session:
-            await session.connection()  # BEGIN is not a statement to explain
-            event.listen(database.engine.sync_engine, "before_cursor_execute", note)
-            try:
-                await call(session)
-            finally:
-                event.remove(database.engine.sync_engine, "before_cursor_execute", note)
+            seen = await statements_of(database, session, call)
             await session.rollback()
             plans[name] = [row[-1] for sql, values in seen for row in await connection.exec_driver_sql(f"{explain} {sql}", values)]
             await connection.rollback()

@@ -10,9 +10,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from sqlalchemy import event, insert, text
+from sqlalchemy import insert, text
 from sqlalchemy.ext.asyncio import AsyncSession
 
+from benchmarks.api_plans import statements_of
 from store.clock import utcnow
 from store.database import Database
 from store.models import Job, User
@@ -76,18 +77,8 @@ def plan(database: Database) -> Callable[..., Awaitable[list[str]]]:
     """What SQLite does, step by step, to run the statements of a call."""
 
     async def plan(call: Callable[[AsyncSession], Awaitable[Any]]) -> list[str]:
-        seen: list[tuple[str, Any]] = []
-
-        def note(_connection: Any, _cursor: Any, statement: str, parameters: Any, *_: Any) -> None:
-            seen.append((statement, parameters))
-
         async with database.write() as session:
-            await session.connection()  # BEGIN is not a statement to explain
-            event.listen(database.engine.sync_engine, "before_cursor_execute", note)
-            try:
-                await call(session)
-            finally:
-                event.remove(database.engine.sync_engine, "before_cursor_execute", note)
+            seen = await statements_of(database, session, call)
             await session.rollback()
         async with database.engine.connect() as connection:
             return [row.detail for sql, values in seen for row in await connection.exec_driver_sql(f"EXPLAIN QUERY PLAN {sql}", values)]
