@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import asyncio
 import subprocess
 import sys
-import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -13,7 +11,6 @@ from pathlib import Path
 
 import httpx
 import pytest
-import uvicorn
 from litestar import Litestar
 from pydantic import SecretStr
 
@@ -21,8 +18,8 @@ from settings import Settings
 from store.models.user import ADMIN
 from tests.api.accounts import change_user
 from tests.api.inference import FakeInference
+from tests.api.serving import serving
 from tests.api.support import SignedIn, make_app, sign_up
-from tests.servers import free_port
 
 LIMITS = (
     "requests_per_minute", "anonymous_requests_per_minute", "jobs_per_day", "samples_per_day",
@@ -56,38 +53,16 @@ class Served:
 @contextmanager
 def served(app: Litestar) -> Iterator[Served]:
     """In a thread: what makes the requests is a process of its own."""
-    port = free_port()
-    server = uvicorn.Server(uvicorn.Config(app, port=port, log_config=None, timeout_graceful_shutdown=5))
-    ready = threading.Event()
     tokens: dict[str, str] = {}
 
-    async def live() -> None:
-        serving = asyncio.create_task(server.serve())
-        while not server.started and not serving.done():
-            await asyncio.sleep(0.01)
-        async with httpx.AsyncClient(base_url=f"http://127.0.0.1:{port}") as client:
-            for who in ("user", "admin"):
-                person: SignedIn = await sign_up(client, f"{who}@example.com")
-                tokens[who] = person.access_token
-            await change_user(app, person.id, role=ADMIN)
-        ready.set()
-        await serving
+    async def prepare(client: httpx.AsyncClient) -> None:
+        for who in ("user", "admin"):
+            person: SignedIn = await sign_up(client, f"{who}@example.com")
+            tokens[who] = person.access_token
+        await change_user(app, person.id, role=ADMIN)
 
-    def run() -> None:
-        try:
-            asyncio.run(live())
-        finally:
-            ready.set()
-
-    thread = threading.Thread(target=run)
-    thread.start()
-    try:
-        assert ready.wait(60)
-        assert tokens.keys() == {"user", "admin"}, "the app did not start"
+    with serving(app, prepare) as port:
         yield Served(f"http://127.0.0.1:{port}", tokens)
-    finally:
-        server.should_exit = True
-        thread.join(60)
 
 
 @pytest.fixture(scope="module")

@@ -16,7 +16,6 @@ from typing import Any, TypeVar
 
 import httpx
 import pytest
-import uvicorn
 from litestar import Litestar, get
 from litestar.response import Stream
 from pydantic import SecretStr
@@ -29,6 +28,7 @@ from store.ids import new_id
 from store.models import Job
 from tests.api.inference import FakeInference
 from tests.api.rooms import Caller
+from tests.api.serving import serving
 from tests.api.support import AUTH, SignedIn, make_app, sign_up
 from tests.proxies import CADDYFILE, NGINX, Proxy, caddy, nginx
 from tests.servers import free_port
@@ -92,39 +92,18 @@ class Served:
 
 @contextmanager
 def served(settings: Settings) -> Iterator[Served]:
-    port, tap = free_port(), Tap()
+    tap = Tap()
     app = make_app(settings, tap.route(), inference_transport=FakeInference().transport)
-    server = uvicorn.Server(
-        uvicorn.Config(app, port=port, log_config=None, proxy_headers=False, server_header=False, timeout_graceful_shutdown=5)
-    )
-    ready = threading.Event()
-    made: list[Served] = []
+    made: list[tuple[asyncio.AbstractEventLoop, SignedIn]] = []
 
-    async def live() -> None:
-        serving = asyncio.create_task(server.serve())
-        while not server.started and not serving.done():
-            await asyncio.sleep(0.01)
-        async with httpx.AsyncClient(base_url=f"http://127.0.0.1:{port}") as client:
-            made.append(Served(port, app, asyncio.get_running_loop(), await sign_up(client, "somebody@example.com"), tap))
-        ready.set()
-        await serving
+    async def prepare(client: httpx.AsyncClient) -> None:
+        made.append((asyncio.get_running_loop(), await sign_up(client, "somebody@example.com")))
 
-    def run() -> None:
+    with serving(app, prepare, proxy_headers=False, server_header=False) as port:
         try:
-            asyncio.run(live())
+            yield Served(port, app, *made[0], tap)
         finally:
-            ready.set()
-
-    thread = threading.Thread(target=run)
-    thread.start()
-    try:
-        assert ready.wait(60)
-        assert made, "the app did not start"
-        yield made[0]
-    finally:
-        tap.open.set()
-        server.should_exit = True
-        thread.join(60)
+            tap.open.set()
 
 
 @pytest.fixture(scope="module")
