@@ -14,7 +14,7 @@ from sqlalchemy.ext.asyncio import create_async_engine
 from store.database import Database
 from store.migrations import upgrade
 from store.models import Base
-from tests.servers import S3, postgres_server, s3_server
+from tests.engines import S3, postgres_server, s3_server
 
 MIGRATED = "migrated"
 

@@ -30,7 +30,8 @@ from tests.api.support import AUTH, Logs, error_of, make_app, processes, running
 from tests.api.test_admin import Admin, new_admin
 from tests.api.test_auth_remembered import PROFILE, Clock
 from tests.api.test_job_events import COMPLETE, following, streams_of
-from tests.servers import ROOT, redis_process, redis_server
+from tests.engines import redis_process, redis_server
+from tests.servers import ROOT
 
 
 @pytest.fixture

@@ -19,8 +19,9 @@ from settings import Settings
 from store.models import Sample, User
 from store.vectors import EMBEDDING_SIZE, pack
 from tests.conftest import Postgres
+from tests.engines import S3, chroma_process
 from tests.qdrant import KEY, qdrant_server
-from tests.servers import S3, chroma_process, free_port
+from tests.servers import free_port
 
 VOICE = np.eye(1, EMBEDDING_SIZE, dtype=np.float32)[0]
 

@@ -32,7 +32,8 @@ from store.vectors import Vectors
 from tests.api.inference import MODELS
 from tests.api.test_mail import Inbox, serving
 from tests.conftest import MIGRATED, Postgres
-from tests.servers import S3, free_port, redis_server
+from tests.engines import S3, redis_server
+from tests.servers import free_port
 
 PROCESSOR = {"device": "cpu", "name": "processor", "dtype": "float32", "memory_total": None, "memory_free": None}
 SPEAKS = MODELS | {"models": [model | {"speech": True} for model in MODELS["models"]]}

@@ -14,7 +14,8 @@ from pydantic import SecretStr
 from api.limits.counters import CountersUnavailableError, RedisCounters, now_ms
 from settings import Settings
 from tests.api.support import AUTH, make_app, processes, running, sign_up
-from tests.servers import need, redis_server
+from tests.engines import redis_server
+from tests.servers import need
 
 PROFILE = f"{AUTH}/profile"
 

@@ -17,7 +17,7 @@ from store.ids import new_id
 from store.models import Sample
 from tests.api.rooms import Caller, recording
 from tests.conftest import MIGRATED, Postgres
-from tests.servers import S3
+from tests.engines import S3
 
 
 @pytest.fixture

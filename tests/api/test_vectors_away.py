@@ -10,7 +10,8 @@ import pytest
 from settings import Settings
 from tests.api.rooms import Caller, recording
 from tests.api.support import Logs, error_of
-from tests.servers import chroma_process, free_port
+from tests.engines import chroma_process
+from tests.servers import free_port
 
 SIMILAR = "/voice/clones/similar"
 

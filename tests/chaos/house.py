@@ -20,7 +20,7 @@ from store.vectors import VectorServer
 from tests.chaos import parts
 from tests.chaos.gate import Gate
 from tests.chaos.programs import Program, steady_port
-from tests.servers import S3
+from tests.engines import S3
 
 LEASE_S = 5.0
 ORPHAN_GRACE_S = 60.0  # far longer than a process is stopped between the storing of an object and the commit that names it

@@ -10,7 +10,8 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from tests.chaos.programs import Program
-from tests.servers import as_nobody, need, postgres_binaries, wait_for_line, wait_until_ready
+from tests.engines import as_nobody, postgres_binaries
+from tests.servers import need, wait_for_line, wait_until_ready
 
 POSTGRES = {
     "listen_addresses": "",

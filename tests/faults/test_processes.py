@@ -18,9 +18,9 @@ import pytest
 
 from tests.e2e.test_bad_input import sound_file
 from tests.e2e.voxify import ApiProcess, Person
+from tests.engines import s3_server
 from tests.faults.stub import Stub, stub_inference
 from tests.faults.test_uploads import status
-from tests.servers import s3_server
 
 # Processes are stopped, started again and waited for.
 pytestmark = pytest.mark.timeout(300)

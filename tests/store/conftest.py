@@ -19,7 +19,7 @@ from store.models import Clone, Job, Sample, User
 from store.objects import Bucket, Objects
 from store.repositories.queue import JobQueue, Lease
 from tests.conftest import emptied
-from tests.servers import S3
+from tests.engines import S3
 
 NOON = datetime(2026, 1, 1, 12, tzinfo=UTC)
 
@@ -79,6 +79,10 @@ def objects(request: pytest.FixtureRequest, tmp_path: Path) -> Objects:
     s3: S3 = request.getfixturevalue("s3")
     s3.bucket("voxify")
     return Objects.in_bucket(bucket_of(s3, f"s3://voxify/{new_id('test')}"))
+
+
+async def keys(objects: Objects, prefix: str | None = None) -> list[str]:
+    return sorted([one.key async for one in objects.list(prefix)])
 
 
 def bucket_of(s3: S3, url: str, **others: str) -> Bucket:

@@ -23,7 +23,7 @@ from store.models.job import COMPLETED
 from store.objects import Objects
 from store.stores import Stores
 from store.vectors import EMBEDDING_SIZE, Vectors, pack
-from tests.servers import S3
+from tests.engines import S3
 from tests.store.conftest import FOLDER_ONLY, SQLITE_ONLY, bucket_of
 
 VOICES = np.eye(3, EMBEDDING_SIZE, dtype=np.float32)

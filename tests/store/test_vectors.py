@@ -21,7 +21,7 @@ import store
 from store.ids import new_id
 from store.vectors import EMBEDDING_SIZE, FolderInUseError, Kind, Vectors, VectorServer, pack, unpack
 from store.vectors_qdrant import QdrantIndex
-from tests.servers import chroma_process
+from tests.engines import chroma_process
 
 Embedding = NDArray[np.float32]
 KINDS: tuple[Kind, ...] = ("sample", "clone")

@@ -18,8 +18,9 @@ from store.index import mend_vectors, rebuild_vectors
 from store.objects import Objects
 from store.stores import Stores
 from store.vectors import EMBEDDING_SIZE, Vectors, VectorServer, VectorsUnavailableError, pack
+from tests.engines import chroma_process
 from tests.qdrant import KEY, FakeQdrant, qdrant_server
-from tests.servers import chroma_process, free_port
+from tests.servers import free_port
 from tests.store.conftest import SQLITE_ONLY
 
 VOICES = np.eye(4, EMBEDDING_SIZE, dtype=np.float32)

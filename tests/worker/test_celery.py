@@ -25,7 +25,8 @@ from tests.api.inference import FakeInference, served
 from tests.api.rooms import Caller, caller
 from tests.api.support import make_app, running
 from tests.conftest import MIGRATED, Postgres
-from tests.servers import RabbitMQ, free_port, rabbitmq_server, voxify_process
+from tests.engines import RabbitMQ, rabbitmq_server
+from tests.servers import free_port, voxify_process
 
 # Each takes seconds on a quiet machine; the limit is for one that is not.
 pytestmark = pytest.mark.timeout(400)

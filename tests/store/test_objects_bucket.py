@@ -1,0 +1,124 @@
+"""What is different in a bucket: large files in parts, and addresses that it serves objects at."""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import httpx
+import pytest
+
+from store.ids import new_id
+from store.objects import PART, ObjectNotFoundError, Objects
+from tests.engines import S3
+from tests.servers import ROOT
+from tests.store.conftest import BUCKET_ONLY, FOLDER_ONLY, bucket_of, keys
+
+WRITE_TO_BUCKET = """
+import asyncio, sys
+import obstore
+from store.objects import PART, Bucket
+
+async def endless():
+    for _ in range(3):
+        yield bytes(PART)
+    print("going", flush=True)
+    await asyncio.Event().wait()
+
+async def put():
+    url, endpoint, region, access_key, secret_key, key = sys.argv[1:]
+    bucket = Bucket(url=url, endpoint=endpoint, region=region, access_key=access_key, secret_key=secret_key)
+    await obstore.put_async(bucket.open(endpoint), key, endless(), chunk_size=PART, max_concurrency=1)
+
+asyncio.run(put())
+"""
+
+
+@BUCKET_ONLY
+async def test_a_large_file_goes_to_a_bucket_in_parts_and_half_of_it_is_never_seen(s3: S3, objects: Objects, tmp_path: Path) -> None:
+    large = tmp_path / "large.wav"
+    large.write_bytes(bytes(3 * PART))
+    assert (await objects.put("jobs/job_1/1.wav", large)).etag.endswith("-3"), "the mark of an object that came in three parts"
+    assert "-" not in (await objects.put("jobs/job_1/2.wav", b"small")).etag
+
+    url = f"s3://uploads/{new_id('test')}"
+    bucket = s3.bucket("uploads")
+    there = Objects.in_bucket(bucket_of(s3, url))
+    await there.put("jobs/job_2/1.wav", b"the one before")
+    arguments = (url, s3.endpoint, s3.region, s3.access_key, s3.secret_key)
+    for key in ("jobs/job_2/1.wav", "jobs/job_3/1.wav"):
+        writer = await asyncio.create_subprocess_exec(
+            sys.executable, "-c", WRITE_TO_BUCKET, *arguments, key, stdout=asyncio.subprocess.PIPE, cwd=ROOT
+        )
+        assert writer.stdout is not None
+        assert await writer.stdout.readline() == b"going\n"
+        writer.kill()
+        await writer.wait()
+    begun = await asyncio.to_thread(lambda: {upload.object_key.rsplit("/", 2)[-2] for upload in bucket.multipart_uploads.all()})
+    assert begun == {"job_2", "job_3"}, "they were under way"
+    assert await keys(there) == ["jobs/job_2/1.wav"]
+    assert await there.get("jobs/job_2/1.wav") == b"the one before"
+    with pytest.raises(ObjectNotFoundError):
+        await there.stat("jobs/job_3/1.wav")
+
+
+@BUCKET_ONLY
+async def test_a_large_file_that_fails_on_its_way_to_a_bucket_leaves_nothing(s3: S3, objects: Objects) -> None:
+    async def breaks() -> AsyncIterator[bytes]:
+        for _ in range(3):
+            yield bytes(PART)
+        raise OSError("the disk is gone")
+
+    with pytest.raises(OSError, match="the disk is gone"):
+        await objects._put("jobs/job_1/1.wav", breaks())
+    assert await keys(objects) == []
+    assert list(s3.bucket("voxify").multipart_uploads.all()) == [], "it was called off"
+
+
+@BUCKET_ONLY
+async def test_a_bucket_s_address_serves_the_object_with_its_name_and_type(objects: Objects) -> None:
+    content = bytes(range(256)) * 40_000
+    assert len(content) > PART
+    await objects.put("jobs/job_1/1.mp3", content)
+    await objects.copy("jobs/job_1/1.mp3", "jobs/job_2/1.mp3")
+    for job in ("job_1", "job_2"):
+        address = await objects.address(f"jobs/{job}/1.mp3", 60)
+        assert address is not None
+        got = await asyncio.to_thread(httpx.get, address)
+        assert got.content == content
+        assert got.headers["content-type"] == "audio/mpeg"
+        assert got.headers["content-disposition"] == f'attachment; filename="{job}.mp3"'
+        assert "X-Amz-Expires=60&" in address
+
+
+@BUCKET_ONLY
+async def test_an_address_is_made_for_where_clients_are(s3: S3, objects: Objects) -> None:
+    seen_from_outside = Objects.in_bucket(bucket_of(s3, "s3://voxify/there", public_endpoint="https://files.example.org"))
+    await seen_from_outside.put("jobs/job_1/1.wav", b"sound")
+    address = await seen_from_outside.address("jobs/job_1/1.wav", 60)
+    assert address is not None
+    assert address.startswith("https://files.example.org/voxify/there/jobs/job_1/1.wav?")
+    assert s3.secret_key not in address
+
+
+@FOLDER_ONLY
+async def test_a_folder_has_no_addresses(objects: Objects) -> None:
+    await objects.put("x", b"sound")
+    assert await objects.address("x", 60) is None
+
+
+async def test_a_store_answers(objects: Objects) -> None:
+    await objects.ping()
+
+
+@BUCKET_ONLY
+async def test_a_bucket_that_is_not_there_does_not_answer(s3: S3, objects: Objects) -> None:
+    with pytest.raises(Exception, match=r"NoSuchBucket|not found"):
+        await Objects.in_bucket(bucket_of(s3, "s3://nobodys")).ping()
+
+
+def test_keys_of_the_store_are_in_no_log(s3: S3) -> None:
+    assert s3.secret_key not in repr(bucket_of(s3, "s3://voxify"))
+    assert s3.secret_key not in repr(vars(Objects.in_bucket(bucket_of(s3, "s3://voxify"))))
