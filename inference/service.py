@@ -8,13 +8,14 @@ import threading
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from typing import TYPE_CHECKING, Any, Union
+from typing import TYPE_CHECKING, Any, Self, Union
 
 # Read when bentoml sends its first event; only the word True counts.
 os.environ["BENTOML_DO_NOT_TRACK"] = "True"
 
 import bentoml
 import structlog
+from pydantic import model_validator
 
 import tracing
 from inference import device, http, logs, metrics, threads, warmup
@@ -52,6 +53,17 @@ log = structlog.get_logger()
 
 LISTENING_THREADS = 2
 """Requests that are transcribed, aligned or made references at once; the others wait."""
+
+
+class ArrivingRequest(SynthesisRequest):
+    """Its items are prepared from the moment that they have been read: the dispatcher hands them over one batch after another."""
+
+    @model_validator(mode="after")
+    def _begin(self) -> Self:
+        built = _serving[0]._synthesizer if _serving else None
+        if built is not None:
+            built.begin(self.items)
+        return self
 
 
 @bentoml.service(
@@ -95,6 +107,8 @@ class Inference:
             if task is not None:
                 task.cancel()
         self._listening.shutdown(wait=False, cancel_futures=True)
+        if self._synthesizer is not None:
+            self._synthesizer.close()
         await asyncio.to_thread(tracing.stop)
 
     async def _start(self) -> None:
@@ -150,7 +164,7 @@ class Inference:
         batchable=True,
         max_batch_size=max(2, settings.max_batch_size),
         max_latency_ms=settings.max_batch_wait_ms,
-        input_spec=SynthesisRequest,
+        input_spec=ArrivingRequest,
     )
     def synthesize(self, items: list[SynthesisItem]) -> list[Union[SynthesisResult, Failure]]:  # noqa: UP007 - BentoML resolves it
         """Sound of chunks, or an error for each that failed."""

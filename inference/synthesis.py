@@ -7,14 +7,15 @@ import string
 import time
 import traceback
 from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import structlog
 
-from inference import batching, metrics, text, threads, wire
-from inference.engine import MAX_FRAMES, SampleItem, is_valid_schedule
+from inference import batching, metrics, preparation, text, threads, wire
+from inference.engine import SampleItem
 from inference.errors import (
     DeadlineExceededError,
     InferenceError,
@@ -24,42 +25,36 @@ from inference.errors import (
     SynthesisFailedError,
 )
 from inference.loading import LoadedModel, choose_device, choose_dtype, load_vocabulary
-from inference.mel import HOP_LENGTH, SAMPLE_RATE, Reference, shorten
-from inference.phoneme_vocabulary import PhonemeVocabulary
+from inference.mel import HOP_LENGTH, SAMPLE_RATE, Reference
 from inference.pool import ModelPool
+from inference.preparation import Prepared
 from inference.reference_cache import ReferenceCache
 from inference.registry import Registry
 from settings import Settings
-
-SENTENCE_ENDS = frozenset(".!?\u3002\uff01\uff1f\u2026;:,\u060c\u061f\u0964")
 
 log = structlog.get_logger()
 
 
 @dataclass(frozen=True)
-class Prepared:
-    """An item that passed every check."""
+class Ready:
+    """A prepared item, its place in the batch, and its model in memory."""
 
     index: int
     model: LoadedModel
-    reference: Reference
-    sample: SampleItem
+    prepared: Prepared
+
+    @property
+    def sample(self) -> SampleItem:
+        return self.prepared.sample
+
+    @property
+    def reference(self) -> Reference:
+        return self.prepared.reference
 
 
 def failure(error: InferenceError | text.TextError) -> wire.Failure:
     """The value of the wire for an error."""
     return wire.Failure(error=wire.ErrorValue(code=error.code, message=error.message, details=dict(error.details)))
-
-
-def join_texts(reference_text: str, chunk: str) -> str:
-    """Reference text and chunk as one utterance, as upstream joins them: the reference ends its sentence, then one space unless it
-    ends in a wide character."""
-    reference_text = reference_text.strip()
-    if reference_text and reference_text[-1] not in SENTENCE_ENDS:
-        reference_text += "."
-    if reference_text and ord(reference_text[-1]) < 128:
-        reference_text += " "
-    return reference_text + chunk
 
 
 class Synthesizer:
@@ -86,6 +81,11 @@ class Synthesizer:
         self.registry, self.device, self._clock = registry, device, clock
         self.pool = ModelPool(registry, device=device, dtype=choose_dtype(device, dtype), memory_mb=memory_mb)
         self.references = ReferenceCache()
+        self._host = ThreadPoolExecutor(1, thread_name_prefix="preparing")
+
+    def close(self) -> None:
+        """Prepare nothing more."""
+        self._host.shutdown(wait=False, cancel_futures=True)
 
     def warm_up_item(self) -> dict[str, Any]:
         """Body of a short item that the default model can speak."""
@@ -143,21 +143,21 @@ class Synthesizer:
     def synthesize(self, items: Sequence[wire.SynthesisItem]) -> list[wire.SynthesisResult | wire.Failure]:
         """``POST /synthesize``: one value for each item, in order. An item that fails, fails alone."""
         results: list[wire.SynthesisResult | wire.Failure | None] = [None] * len(items)
-        prepared = []
+        ready = []
         for index, item in enumerate(items):
             try:
                 self._check_deadline(item)
-                prepared.append(self._prepare(index, item))
+                ready.append(self._prepare(index, item))
             except (InferenceError, text.TextError) as error:
                 results[index] = failure(error)
             except Exception as error:  # noqa: BLE001 - whatever one item brings about, its neighbours must not pay for it
                 results[index] = self._unforeseen(item, error)
-        for group in batching.group(prepared, lambda p: p.model.spec.name).values():
+        for group in batching.group(ready, lambda r: r.model.spec.name).values():
             try:
                 self._speak(items, group, results)
             except Exception as error:  # noqa: BLE001 - a batch holds the items of many requests and of other models
-                for p in group:
-                    results[p.index] = results[p.index] or self._unforeseen(items[p.index], error)
+                for r in group:
+                    results[r.index] = results[r.index] or self._unforeseen(items[r.index], error)
         return [result if result is not None else failure(SynthesisFailedError("The item was not computed.")) for result in results]
 
     @staticmethod
@@ -171,47 +171,27 @@ class Synthesizer:
         if item.expired(self._clock()):
             raise DeadlineExceededError("The item waited longer than its timeout.", {"timeout_s": item.timeout_s})
 
-    def _prepare(self, index: int, item: wire.SynthesisItem) -> Prepared:
-        if not 1 <= item.frames <= MAX_FRAMES:
-            raise InvalidItemError(f"frames must be between 1 and {MAX_FRAMES}.", {"field": "frames"})
-        if not 0 <= item.seed < 2**63:
-            raise InvalidItemError("seed must be between 0 and 2**63 - 1.", {"field": "seed"})
-        if not is_valid_schedule(item.nfe_step, item.cfg_strength, item.sway_coefficient):
-            raise InvalidItemError("nfe_step, cfg_strength or sway_coefficient is out of its range.", {"field": "nfe_step"})
-        if not item.text.strip():
-            raise InvalidItemError("The text is empty.", {"field": "text"})
+    def begin(self, items: Sequence[wire.SynthesisItem]) -> None:
+        """Prepare items in a thread of their own, while they wait for their batch and the one before is computed."""
+        for item in items:
+            item.preparation = self._host.submit(self._prepare_ahead, item)
+
+    def _prepare_ahead(self, item: wire.SynthesisItem) -> Prepared:
+        # No weights are loaded for one that only waits: they would push out those that are at work.
+        preparation.check(item)
+        spec = self.registry.resolve(item.language, item.model).model
+        return preparation.prepare(item, spec, load_vocabulary(self.registry, spec), self.references)
+
+    def _prepare(self, index: int, item: wire.SynthesisItem) -> Ready:
+        begun, item.preparation = item.preparation, None
+        preparation.check(item)
         model = self.pool.for_language(item.language, item.model)
-        reference = shorten(self.references.get(item.reference_audio), model.spec.max_reference_frames)
-        tokens = self._tokens(model, item, reference)
-        sample = SampleItem(
-            reference=reference.mel,
-            tokens=tokens,
-            frames=reference.frames + item.frames,
-            seed=item.seed,
-            steps=item.nfe_step,
-            cfg_strength=item.cfg_strength,
-            sway_coefficient=item.sway_coefficient,
-        )
-        if sample.total_frames > MAX_FRAMES:
-            raise InvalidItemError(f"Reference and chunk together are longer than {MAX_FRAMES} frames.", {"field": "frames"})
-        return Prepared(index, model, reference, sample)
+        # One whose turn has not come is done here at once, and one that failed once more: so errors have one place.
+        if begun is not None and not begun.cancel() and begun.exception() is None and begun.result().spec == model.spec:
+            return Ready(index, model, begun.result())
+        return Ready(index, model, preparation.prepare(item, model.spec, model.vocabulary, self.references))
 
-    def _tokens(self, model: LoadedModel, item: wire.SynthesisItem, reference: Reference) -> list[int]:
-        if isinstance(model.vocabulary, PhonemeVocabulary):
-            return model.vocabulary.timed(item.text, item.language, reference_frames=reference.frames, frames=item.frames)
-        spoken = self._spoken_reference(model, item)
-        # The chunk alone first, so that a character it lacks is reported at its own position.
-        model.vocabulary.encode(item.text, item.language)
-        return model.vocabulary.encode(join_texts(spoken, item.text), item.language)
-
-    @staticmethod
-    def _spoken_reference(model: LoadedModel, item: wire.SynthesisItem) -> str:
-        """The reference's text without what the vocabulary lacks: ``/plan`` has reported it, or was told to drop it."""
-        normalised = text.normalise(item.reference_text, item.language).text
-        unknown = {u.position for u in model.vocabulary.unsupported(normalised, item.language)}
-        return "".join(character for position, character in enumerate(normalised) if position not in unknown)
-
-    def _speak(self, items: Sequence[wire.SynthesisItem], group: Sequence[Prepared], results: list[Any]) -> None:
+    def _speak(self, items: Sequence[wire.SynthesisItem], group: Sequence[Ready], results: list[Any]) -> None:
         def unexpired(indices: list[int]) -> list[int]:
             wanted = []
             for i in indices:
@@ -224,19 +204,19 @@ class Synthesizer:
             return wanted
 
         model = group[0].model
-        mels = model.sampler.sample([p.sample for p in group], before_batch=unexpired)
+        mels = model.sampler.sample([r.sample for r in group], before_batch=unexpired)
         spoken = []
-        for prepared, mel in zip(group, mels, strict=True):
+        for ready, mel in zip(group, mels, strict=True):
             if isinstance(mel, Exception):
-                self._failed(items[prepared.index], results, prepared, mel)
+                self._failed(items[ready.index], results, ready, mel)
             elif mel is not None:
-                spoken.append((prepared, mel[prepared.reference.frames :]))
-        for (prepared, mel), sound in zip(spoken, self._vocode(model, [mel for _, mel in spoken]), strict=True):
+                spoken.append((ready, mel[ready.reference.frames :]))
+        for (ready, mel), sound in zip(spoken, self._vocode(model, [mel for _, mel in spoken]), strict=True):
             if isinstance(sound, Exception):
-                self._failed(items[prepared.index], results, prepared, sound)
+                self._failed(items[ready.index], results, ready, sound)
                 continue
-            results[prepared.index] = wire.SynthesisResult(
-                audio=wire.encode_pcm(sound * prepared.reference.gain), frames=mel.shape[0], model=model.spec.name, speech=model.spec.speech
+            results[ready.index] = wire.SynthesisResult(
+                audio=wire.encode_pcm(sound * ready.reference.gain), frames=mel.shape[0], model=model.spec.name, speech=model.spec.speech
             )
 
     @staticmethod
@@ -255,9 +235,9 @@ class Synthesizer:
         return [a if isinstance(a, Exception) or bool((abs(a) < math.inf).all()) else ValueError("not finite") for a in arrays]
 
     @staticmethod
-    def _failed(item: wire.SynthesisItem, results: list[Any], prepared: Prepared, error: Exception) -> None:
+    def _failed(item: wire.SynthesisItem, results: list[Any], ready: Ready, error: Exception) -> None:
         log.error("synthesis_failed", request_id=item.request_id, error=type(error).__name__, exc_info=error)
-        results[prepared.index] = failure(SynthesisFailedError("The sound could not be computed."))
+        results[ready.index] = failure(SynthesisFailedError("The sound could not be computed."))
 
     def embed(self, request: wire.EmbedRequest) -> wire.EmbedResult | wire.Failure:
         """``POST /embed``."""

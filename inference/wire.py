@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import binascii
 import time
+from concurrent.futures import Future
 from contextvars import ContextVar
 from typing import Annotated, Any, Literal
 
@@ -71,6 +72,7 @@ class SynthesisItem(Body):
     _arrived: float = PrivateAttr(default_factory=time.monotonic)
     _request_id: str = PrivateAttr(default_factory=_current_request)
     _traceparent: str | None = PrivateAttr(default_factory=tracing.traceparent)
+    _preparation: Future[Any] | None = PrivateAttr(None)
 
     @property
     def arrived(self) -> float:
@@ -85,6 +87,15 @@ class SynthesisItem(Body):
     def traceparent(self) -> str | None:
         """The span of the request that the item came with."""
         return self._traceparent
+
+    @property
+    def preparation(self) -> Future[Any] | None:
+        """What was made ready of it while it waits; None where nobody has begun."""
+        return self._preparation
+
+    @preparation.setter
+    def preparation(self, begun: Future[Any] | None) -> None:
+        self._preparation = begun
 
     def expired(self, now: float) -> bool:
         """Whether its ``timeout_s`` has passed at ``now`` on the monotonic clock."""

@@ -14,7 +14,8 @@ from inference.errors import InvalidItemError, SynthesisFailedError
 from inference.mel import SAMPLE_RATE
 from inference.phoneme_vocabulary import PhonemeVocabulary
 from inference.phonemes import INDEX, REFERENCE
-from inference.synthesis import Synthesizer, join_texts
+from inference.preparation import join_texts
+from inference.synthesis import Synthesizer
 from inference.text import Vocabulary, normalise
 from inference.training.finetune_data import Piece, padded
 from inference.training.loop import flow_loss

@@ -15,7 +15,8 @@ from hypothesis import strategies as st
 
 from inference import wire
 from inference.engine import MAX_FRAMES
-from inference.synthesis import Synthesizer, join_texts
+from inference.preparation import join_texts
+from inference.synthesis import Synthesizer
 from tests.inference.conftest import hum
 from tests.inference.models import registry, save_model
 
