@@ -18,7 +18,7 @@ from dataclasses import dataclass, field
 from functools import partial
 
 from benchmarks.autoscale_model import ServiceTime
-from benchmarks.autoscale_scaler import PERIOD_S, Rule, Scaler
+from benchmarks.autoscale_scaler import AGE, BUSY, BUSY_WINDOW_S, JOBS, PERIOD_S, REQUESTS, Rule, Scaler
 from benchmarks.autoscale_traffic import Arrival
 
 LONGEST_DRAIN_S = 6 * 3600.0
@@ -122,7 +122,9 @@ class Simulation:
         self._workers: list[_Worker] = []
         self._replicas: list[_Replica] = []
         self._scale_workers, self._scale_replicas = Scaler(plant.workers), Scaler(plant.replicas)
-        self._seen: deque[tuple[float, float, float]] = deque()  # when, age of the queue, requests in progress
+        self._seen: deque[tuple[float, dict[str, float]]] = deque()  # when, and the metrics then
+        self._computed_s = 0.0  # in batches that have ended, which is when a replica tells of them
+        self._computed_until: deque[float] = deque([0.0], maxlen=round(BUSY_WINDOW_S / PERIOD_S) + 1)
         self._in_system = 0
         self._coming = 0
 
@@ -206,6 +208,7 @@ class Simulation:
 
     def _computed(self, replica: _Replica) -> None:
         batch, replica.batch = replica.batch, []
+        self._computed_s += self.plant.service.of([sound_s for _, sound_s in batch])
         for job, sound_s in batch:
             replica.waiting_s -= sound_s
             self.outcome.sound_s += sound_s
@@ -237,20 +240,28 @@ class Simulation:
     def _scale(self) -> None:
         """What both autoscalers do, and the look at the queue that metrics are made of."""
         plant, outcome = self.plant, self.outcome
-        age = self._now - self._queue[0].arrival.at_s if self._queue else 0.0
-        outcome.queue_age.append(age)
-        self._seen.append((self._now, age, float(sum(replica.running for replica in self._replicas))))
+        self._seen.append((self._now, self._metrics()))
+        outcome.queue_age.append(self._seen[-1][1][AGE])
         while len(self._seen) > 1 and self._seen[1][0] <= self._now - plant.staleness_s:
             self._seen.popleft()
-        _, age, in_progress = self._seen[0]
+        _, metrics = self._seen[0]
         staying = sum(not worker.leaving for worker in self._workers)
-        self._to_workers(self._scale_workers.decide(self._now, age, staying) - staying)
+        self._to_workers(self._scale_workers.decide(self._now, metrics, staying) - staying)
         staying = sum(not replica.leaving for replica in self._replicas)
-        self._to_replicas(self._scale_replicas.decide(self._now, in_progress, staying) - staying)
+        self._to_replicas(self._scale_replicas.decide(self._now, metrics, staying) - staying)
         outcome.most_workers = max(outcome.most_workers, len(self._workers))
         outcome.most_replicas = max(outcome.most_replicas, len(self._replicas))
         if self._coming or self._in_system:
             self._at(self._now + PERIOD_S, self._scale)
+
+    def _metrics(self) -> dict[str, float]:
+        self._computed_until.append(self._computed_s)
+        return {
+            AGE: self._now - self._queue[0].arrival.at_s if self._queue else 0.0,
+            JOBS: float(len(self._queue) + sum(worker.running for worker in self._workers)),
+            REQUESTS: float(sum(replica.running for replica in self._replicas)),
+            BUSY: 100 * (self._computed_s - self._computed_until[0]) / BUSY_WINDOW_S,
+        }
 
     def _to_workers(self, more: int) -> None:
         for _ in range(more):

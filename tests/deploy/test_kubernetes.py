@@ -12,7 +12,6 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import jsonschema
 import kubernetes_validate
 import pytest
 import yaml
@@ -20,13 +19,11 @@ import yaml
 from tests.deploy.settings_of import parse_command, settings_from
 from tests.servers import ROOT, need
 from worker.inference.replicas import LOOK_UP_S
-from worker.lanes import LANES
 
 Doc = dict[str, Any]
 
 CHART = ROOT / "deploy" / "helm" / "voxify"
 MANIFESTS = ROOT / "deploy" / "kubernetes"
-SCALED_OBJECT = json.loads((ROOT / "deploy" / "schemas" / "keda-scaledobject.json").read_text())
 # The oldest that the chart admits, and the newest that the validator knows.
 VERSIONS = ["1.27", kubernetes_validate.latest_version()]
 SECRET = {
@@ -128,48 +125,6 @@ def test_a_mistake_is_found() -> None:
     wrong["spec"]["template"]["spec"]["containers"][0]["livenesProbe"] = {}
     with pytest.raises(kubernetes_validate.ValidationError):
         kubernetes_validate.validate(wrong, VERSIONS[-1], strict=True)
-
-
-@pytest.mark.parametrize(("name", "doc"), named("ScaledObject"), ids=lambda value: value if isinstance(value, str) else "")
-def test_scaled_objects_are_valid_and_scale_what_is_there(name: str, doc: Doc) -> None:
-    jsonschema.validate(doc, SCALED_OBJECT)
-    spec = doc["spec"]
-    assert spec["scaleTargetRef"]["name"] in dict(named("Deployment"))
-    assert 1 <= spec["minReplicaCount"] <= spec["maxReplicaCount"]
-    deployment = dict(named("Deployment"))[spec["scaleTargetRef"]["name"]]
-    assert "replicas" not in deployment["spec"], "an upgrade would undo the scaling"
-    with pytest.raises(jsonschema.ValidationError):
-        jsonschema.validate(doc | {"spec": spec | {"minReplicas": 1}}, SCALED_OBJECT)
-
-
-def test_workers_scale_on_the_age_of_the_oldest_job_of_their_lanes() -> None:
-    scaled = set()
-    for name, doc in named("ScaledObject"):
-        query = doc["spec"]["triggers"][0]["metadata"]["query"]
-        if "-worker-" not in name:
-            assert query == 'sum(bentoml_service_request_in_progress{service_name="voxify_inference"})'
-            continue
-        match = re.fullmatch(r'max\(voxify_queue_oldest_seconds\{lane=~"([a-z|]+)"\}\)', query)
-        assert match, query
-        arguments = pods()[name]["spec"]["containers"][0]["args"]
-        lanes = match[1].split("|")
-        assert arguments[arguments.index("--lanes") + 1].split(",") == lanes
-        assert not scaled & set(lanes), "two Deployments for one lane"
-        scaled |= set(lanes)
-    assert scaled == set(LANES)
-
-
-def test_without_keda_the_numbers_are_fixed(renderer: Renderer) -> None:
-    made = renderer("keda.enabled=false", "inference.replicas=3")
-    assert not [doc for doc in made if doc["kind"] == "ScaledObject"]
-    replicas = {doc["metadata"]["name"]: doc["spec"].get("replicas") for doc in made if doc["kind"] == "Deployment"}
-    assert replicas == {
-        "voxify-api": None,  # its HorizontalPodAutoscaler needs no KEDA
-        "voxify-beat": 1,
-        "voxify-inference": 3,
-        "voxify-worker-background": 1,
-        "voxify-worker-speech": 2,
-    }
 
 
 def test_values_reach_their_places(renderer: Renderer) -> None:

@@ -12,14 +12,22 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from benchmarks import autoscale_capacity
-from benchmarks.autoscale import REPLICAS, WORKERS, scenarios, simulate, traffic_for
+from benchmarks.autoscale import BY_AGE, BY_REQUESTS, REPLICAS, WORKERS, scenarios, simulate, traffic_for
 from benchmarks.autoscale_model import ServiceTime, fitted
-from benchmarks.autoscale_scaler import PERIOD_S, Rule, Scaler, rule_of
+from benchmarks.autoscale_scaler import AGE, BUSY, BUSY_WINDOW_S, JOBS, MANIFESTS, PERIOD_S, REQUESTS, Rule, Scaler, rule_of
 from benchmarks.autoscale_simulation import Outcome, Plant, Simulation
 from benchmarks.autoscale_traffic import Arrival, Burst, Traffic, arrivals, chunks
 
 SERVICE = ServiceTime(0.1, 0.4, "made up")
 QUIET = Traffic(jobs=2000, seconds=20_000, night=1.0, bursts=())
+
+
+def by_requests(minimum: int, maximum: int, target: float, down_window_s: float = 300) -> Rule:
+    return Rule(minimum, maximum, {REQUESTS: target}, down_window_s)
+
+
+def decided(scaler: Scaler, at_s: float, requests: float, current: int) -> int:
+    return scaler.decide(at_s, {REQUESTS: requests}, current)
 
 
 def plant(workers: Rule | None = None, replicas: Rule | None = None, **other: float) -> Plant:
@@ -79,42 +87,59 @@ class TestTraffic:
 
 class TestScaler:
     def test_the_metric_over_the_target_rounded_up(self) -> None:
-        assert Scaler(Rule(1, 10, 8)).decide(0, 33, 2) == 5
+        assert decided(Scaler(by_requests(1, 10, 8)), 0, 33, 2) == 5
+
+    def test_of_several_metrics_the_one_that_wants_most(self) -> None:
+        scaler = Scaler(Rule(1, 10, {REQUESTS: 8, BUSY: 65}))
+        assert scaler.decide(0, {REQUESTS: 33, BUSY: 100}, 2) == 5
+        assert scaler.decide(15, {REQUESTS: 33, BUSY: 400}, 5) == 7
 
     def test_nothing_within_a_tenth(self) -> None:
-        assert Scaler(Rule(1, 10, 8)).decide(0, 17, 2) == 2
-        assert Scaler(Rule(1, 10, 8)).decide(0, 18, 2) == 3
+        assert decided(Scaler(by_requests(1, 10, 8)), 0, 17, 2) == 2
+        assert decided(Scaler(by_requests(1, 10, 8)), 0, 18, 2) == 3
 
     @pytest.mark.parametrize(("current", "expected"), [(1, 5), (4, 8), (6, 12), (20, 30)])
     def test_at_most_twice_as_many_or_four_more(self, current: int, expected: int) -> None:
-        assert Scaler(Rule(1, 30, 1)).decide(0, 1000, current) == expected
+        assert decided(Scaler(by_requests(1, 30, 1)), 0, 1000, current) == expected
 
     def test_fewer_only_after_the_window(self) -> None:
-        scaler = Scaler(Rule(1, 10, 1, down_window_s=300))
-        assert scaler.decide(0, 6, 6) == 6
-        assert {scaler.decide(at, 2, 6) for at in range(15, 300, 15)} == {6}
-        assert scaler.decide(300, 2, 6) == 2
+        scaler = Scaler(by_requests(1, 10, 1, down_window_s=300))
+        assert decided(scaler, 0, 6, 6) == 6
+        assert {decided(scaler, at, 2, 6) for at in range(15, 300, 15)} == {6}
+        assert decided(scaler, 300, 2, 6) == 2
 
     def test_a_peak_within_the_window_holds_the_replicas(self) -> None:
-        scaler = Scaler(Rule(1, 10, 1, down_window_s=300))
-        scaler.decide(0, 6, 6)
-        scaler.decide(150, 4, 6)
-        assert scaler.decide(315, 1, 6) == 4
+        scaler = Scaler(by_requests(1, 10, 1, down_window_s=300))
+        decided(scaler, 0, 6, 6)
+        decided(scaler, 150, 4, 6)
+        assert decided(scaler, 315, 1, 6) == 4
 
     @given(st.lists(st.floats(0, 1e4), min_size=1, max_size=60), st.integers(1, 4), st.integers(0, 6))
     def test_never_outside_its_bounds(self, metrics: list[float], least: int, more: int) -> None:
-        rule = Rule(least, least + more, 8)
+        rule = by_requests(least, least + more, 8)
         scaler, current = Scaler(rule), least
         for number, metric in enumerate(metrics):
-            current = scaler.decide(number * PERIOD_S, metric, current)
+            current = decided(scaler, number * PERIOD_S, metric, current)
             assert rule.minimum <= current <= rule.maximum
 
     def test_rules_are_those_that_are_deployed(self) -> None:
-        assert rule_of(REPLICAS).down_window_s == 600  # said in the chart
+        assert rule_of(REPLICAS).targets.keys() == {BUSY, REQUESTS}
+        assert rule_of(WORKERS).targets.keys() == {JOBS}
+        assert rule_of("voxify-worker-background").targets == {AGE: 300}
         assert rule_of(WORKERS).down_window_s == 300  # Kubernetes' own
         assert rule_of(WORKERS).minimum >= 1
+        assert f"[{BUSY_WINDOW_S / 60:g}m]" in (MANIFESTS / "inference.yaml").read_text()
         with pytest.raises(LookupError):
             rule_of("nobody")
+
+    def test_a_rule_that_cannot_be_simulated_is_refused(self, tmp_path: Path) -> None:
+        text = (MANIFESTS / "inference.yaml").read_text().replace("bentoml_service_request_in_progress", "voxify_inference_in_flight")
+        (tmp_path / "inference.yaml").write_text(text)
+        with pytest.raises(LookupError, match="voxify_inference_in_flight"):
+            rule_of(REPLICAS, tmp_path)
+
+    def test_the_slots_of_a_worker_are_more_than_the_jobs_it_is_wanted_for(self) -> None:
+        assert rule_of(WORKERS).targets[JOBS] < Plant(BY_AGE, BY_REQUESTS, SERVICE).slots
 
 
 class TestSimulation:
@@ -129,7 +154,8 @@ class TestSimulation:
         for gap, sound_s in gaps:
             at += gap
             jobs.append(Arrival(at, chunks(sound_s)))
-        scaled = plant(Rule(1, most, 5, 30), Rule(1, most, 2, 30), replica_start_s=start_s, admitted=3)
+        workers, replicas = Rule(1, most, {AGE: 5, JOBS: 3}, 30), Rule(1, most, {REQUESTS: 2, BUSY: 65}, 30)
+        scaled = plant(workers, replicas, replica_start_s=start_s, admitted=3)
         outcome = run(scaled, jobs)
         assert (outcome.arrived, outcome.completed, outcome.unfinished) == (len(jobs), len(jobs), 0)
         assert len(outcome.waited) == len(outcome.turnaround) == len(jobs)
@@ -158,14 +184,14 @@ class TestSimulation:
 
     def test_a_new_replica_works_only_after_its_start(self) -> None:
         jobs = [Arrival(number * 0.5, (3.0, 6.0, 6.0)) for number in range(400)]
-        fast, slow = (run(plant(Rule.fixed(10), Rule(1, 6, 4), replica_start_s=start), jobs) for start in (5.0, 300.0))
+        fast, slow = (run(plant(Rule.fixed(10), by_requests(1, 6, 4), replica_start_s=start), jobs) for start in (5.0, 300.0))
         assert fast.started > 0
         assert mean(fast.turnaround) < mean(slow.turnaround)
 
     def test_replicas_that_are_not_wanted_go(self) -> None:
         rush = [Arrival(number * 0.1, (6.0,)) for number in range(300)]
         later = [Arrival(20_000.0, (1.0,))]
-        outcome = run(plant(Rule.fixed(10), Rule(1, 6, 4)), rush + later)
+        outcome = run(plant(Rule.fixed(10), by_requests(1, 6, 4)), rush + later)
         assert outcome.most_replicas > 1
         assert outcome.replica_s < 1.3 * outcome.ended_s
 
@@ -179,10 +205,27 @@ class TestSimulation:
         assert outcome.unfinished > 0
         assert outcome.arrived == outcome.completed + outcome.unfinished == 100
 
+    def test_replicas_follow_what_they_compute(self) -> None:
+        # Jobs of one chunk, 0.9 s each, 1.4 a second: 1.26 replicas are busy.
+        jobs = [Arrival(number / 1.4, (2.0,)) for number in range(3000)]
+        outcome = run(plant(Rule.fixed(2), Rule(1, 8, {BUSY: 45}), batch=1), jobs)
+        assert outcome.most_replicas == 3
+
+
+def test_the_rules_of_the_chart_keep_the_queue_young_for_half_of_the_hours() -> None:
+    """On a day that they were not chosen on."""
+    plants, days = scenarios(fitted()), {7: arrivals(Traffic(), 7)}
+    chart, simpler = (simulate(plants[name], days) for name in ("chart, start 60 s", "both"))
+    assert chart["queue_age_p95_s"] <= 30
+    assert chart["replica_hours"] < 0.5 * 24 * rule_of(REPLICAS).maximum
+    assert chart["turnaround_p95_s"] < 0.7 * simpler["turnaround_p95_s"]
+    assert chart["replica_hours"] < 1.3 * simpler["replica_hours"]
+    assert chart["unfinished"] == 0
+
 
 def test_scaling_saves_replicas_and_costs_waiting() -> None:
-    jobs = arrivals(traffic_for(3000, 1.0), 1)
-    rows = {row["scenario"]: row for row in simulate(scenarios(fitted()), jobs)}
+    days = {1: arrivals(traffic_for(3000, 1.0), 1)}
+    rows = {name: simulate(served_by, days) for name, served_by in scenarios(fitted()).items()}
     most, chart = rows["always the most"], rows["chart, start 60 s"]
     assert chart["replica_hours"] < most["replica_hours"] / 2
     assert chart["turnaround_p95_s"] >= most["turnaround_p95_s"]
