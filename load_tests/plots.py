@@ -6,9 +6,11 @@ import math
 from collections.abc import Mapping, Sequence
 from html import escape
 
-WIDTH, HEIGHT = 860, 220
-LEFT, RIGHT, TOP, BOTTOM = 56, 12, 26, 30
-COLOURS = ("#1f6feb", "#d1242f", "#1a7f37", "#9a6700", "#8250df", "#57606a", "#0a7ea4")
+# Small, so that its numbers can still be read where the page is as narrow as a phone.
+WIDTH, HEIGHT = 480, 220
+LEFT, RIGHT, TOP, BOTTOM = 48, 8, 10, 26
+COLOURS = 7
+"""Of the classes `line0`, `line1` … that the page gives a colour each, one for light and one for dark screens."""
 
 Points = Sequence[tuple[float, float]]
 
@@ -27,22 +29,21 @@ def plot(title: str, lines: Mapping[str, Points], unit: str) -> str:
     top = top_of(max((y for points in lines.values() for _, y in points), default=1.0))
     across = (WIDTH - LEFT - RIGHT) / end
     up = (HEIGHT - TOP - BOTTOM) / top
-    parts = [
-        f'<svg viewBox="0 0 {WIDTH} {HEIGHT}" role="img" aria-label="{escape(title, quote=True)}">',
-        f'<text x="{LEFT}" y="14" class="title">{escape(title)}</text>',
-    ]
+    called = escape(f"{title}, {unit}" if unit else title, quote=True)
+    parts = [f'<figure><figcaption>{called}</figcaption><svg viewBox="0 0 {WIDTH} {HEIGHT}" role="img" aria-label="{called}">']
     for quarter in range(5):
         y = HEIGHT - BOTTOM - quarter * (HEIGHT - TOP - BOTTOM) / 4
         parts.append(f'<line x1="{LEFT}" x2="{WIDTH - RIGHT}" y1="{y:.1f}" y2="{y:.1f}" class="grid"/>')
         parts.append(f'<text x="{LEFT - 6}" y="{y + 4:.1f}" text-anchor="end">{top * quarter / 4:g}</text>')
         x = LEFT + quarter * (WIDTH - LEFT - RIGHT) / 4
-        parts.append(f'<text x="{x:.1f}" y="{HEIGHT - 10}" text-anchor="middle">{end * quarter / 4:.0f} s</text>')
-    named = LEFT + 320
+        # The last one ends where the plot does: in its middle it would be cut off.
+        anchor = "end" if quarter == 4 else "middle"
+        parts.append(f'<text x="{x:.1f}" y="{HEIGHT - 6}" text-anchor="{anchor}">{end * quarter / 4:.3g} s</text>')
+    legend = []
     for number, (name, points) in enumerate(lines.items()):
-        colour = COLOURS[number % len(COLOURS)]
+        style = f"line{number % COLOURS}"
         drawn = " ".join(f"{LEFT + x * across:.1f},{HEIGHT - BOTTOM - y * up:.1f}" for x, y in points)
         if drawn:
-            parts.append(f'<polyline points="{drawn}" fill="none" stroke="{colour}" stroke-width="1.5"/>')
-        parts.append(f'<text x="{named}" y="14" fill="{colour}">{escape(name)}</text>')
-        named += 14 + 7 * len(name)
-    return "".join([*parts, f'<text x="4" y="{TOP - 4}">{escape(unit)}</text>', "</svg>"])
+            parts.append(f'<polyline points="{drawn}" class="{style}"/>')
+        legend.append(f'<span class="{style}">{escape(name)}</span>')
+    return "".join([*parts, f"</svg><p>{' '.join(legend)}</p></figure>"])

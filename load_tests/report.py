@@ -9,18 +9,28 @@ from html import escape
 from typing import Any
 
 from load_tests.events import ROUND, Event
-from load_tests.plots import Points, plot
+from load_tests.plots import COLOURS, Points, plot
 from load_tests.verdict import Row, Server, Verdict, failures, percentile, rows
 
 POINTS = 120  # of a line, at most
 
 STYLE = """
-body{font:14px/1.4 system-ui,sans-serif;margin:2em auto;max-width:900px;color:#1f2328;background:#fff}
-table{border-collapse:collapse;width:100%;margin:.5em 0 2em}td,th{padding:3px 8px;border-bottom:1px solid #d1d9e0;text-align:right}
-td:first-child,th:first-child,td:nth-child(2),th:nth-child(2){text-align:left}
-.passed{color:#1a7f37}.failed{color:#d1242f;font-weight:600}
-svg{width:100%;margin:.5em 0}svg text{font-size:11px}.grid{stroke:#d1d9e0;stroke-width:.5}
-"""
+:root{color-scheme:light dark;--ink:#1f2328;--ground:#fff;--rule:#d1d9e0;--good:#1a7f37;--bad:#d1242f}
+svg,p{--0:#1f6feb;--1:#d1242f;--2:#1a7f37;--3:#9a6700;--4:#8250df;--5:#57606a;--6:#0a7ea4}
+@media(prefers-color-scheme:dark){:root{--ink:#e6edf3;--ground:#0d1117;--rule:#3d444d;--good:#3fb950;--bad:#ff7b72}
+svg,p{--0:#79c0ff;--1:#ff7b72;--2:#56d364;--3:#e3b341;--4:#d2a8ff;--5:#9198a1;--6:#76e3ea}}
+body{font:14px/1.4 system-ui,sans-serif;margin:1.5em auto;padding:0 1em;max-width:1000px;color:var(--ink);background:var(--ground)}
+.wide{overflow-x:auto;margin:.5em 0 2em}table{border-collapse:collapse;width:100%}
+td,th{padding:3px 8px;border-bottom:1px solid var(--rule);text-align:right;vertical-align:top;white-space:nowrap}
+td:first-child,th:first-child,td:nth-child(2),th:nth-child(2){text-align:left}td:nth-child(2){white-space:normal;min-width:9em}
+@media(max-width:600px){body{padding:0 .5em}td,th{padding:3px;font-size:12px}td:nth-child(2){min-width:7em}}
+.passed{color:var(--good)}.failed{color:var(--bad);font-weight:600}
+.plots{display:grid;grid-template-columns:repeat(auto-fit,minmax(min(100%,420px),1fr));gap:1em}
+figure{margin:0}figcaption{font-weight:600}figure p{margin:0}figure span{margin-right:1em;white-space:nowrap;font-size:13px}
+figure span::before{content:"";display:inline-block;width:1em;height:3px;margin-right:.4em;vertical-align:middle;background:currentColor}
+svg{display:block;width:100%}svg text{font-size:13px;fill:currentColor}.grid{stroke:var(--rule);stroke-width:.7}
+polyline{fill:none;stroke:currentColor;stroke-width:1.6;stroke-linejoin:round}
+""" + "".join(f".line{number}{{color:var(--{number})}}" for number in range(COLOURS))
 
 
 def as_json(told: dict[str, Any], events: Sequence[Event], verdicts: Sequence[Verdict], servers: Sequence[Server]) -> dict[str, Any]:
@@ -43,11 +53,12 @@ def page(told: dict[str, Any], events: Sequence[Event], verdicts: Sequence[Verdi
     return "".join(
         (
             '<!doctype html><html lang="en"><head><meta charset="utf-8">',
+            '<meta name="viewport" content="width=device-width, initial-scale=1">',
             f"<title>{escape(headline)}</title><style>{STYLE}</style></head><body>",
-            f'<h1 class="{"passed" if passed else "failed"}">{escape(headline)}</h1><table>{facts}</table>',
+            f'<h1 class="{"passed" if passed else "failed"}">{escape(headline)}</h1><div class="wide"><table>{facts}</table></div>',
             f"<h2>Limits</h2>{_verdicts(verdicts)}",
             f"<h2>Failures</h2><ul>{why}</ul>" if why else "",
-            f"<h2>Over time</h2>{''.join(_plots(events, servers))}",
+            f'<h2>Over time</h2><div class="plots">{"".join(_plots(events, servers))}</div>',
             f"<h2>All that was measured</h2>{_rows(rows(events))}</body></html>\n",
         )
     )
@@ -62,7 +73,7 @@ def _verdicts(verdicts: Sequence[Verdict]) -> str:
         bound = f"{'≥' if limit.measure == 'rounds' else '≤'} {verdict.allowed:g}"
         cells = (escape(limit.journey), escape(what), _number(verdict.measured), bound)
         lines.append("<tr>" + "".join(f"<td>{cell}</td>" for cell in cells) + f'<td class="{word}">{word}</td></tr>')
-    return f"<table>{head}{''.join(lines)}</table>"
+    return f'<div class="wide"><table>{head}{"".join(lines)}</table></div>'
 
 
 def _rows(told: Sequence[Row]) -> str:
@@ -78,7 +89,7 @@ def _rows(told: Sequence[Row]) -> str:
             *map(_number, (row.p50_ms, row.p95_ms, row.most_ms)),
         )
         lines.append("<tr>" + "".join(f"<td>{cell}</td>" for cell in cells) + "</tr>")
-    return f"<table>{''.join(lines)}</table>"
+    return f'<div class="wide"><table>{"".join(lines)}</table></div>'
 
 
 def _number(value: float | None) -> str:

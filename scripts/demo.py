@@ -20,6 +20,8 @@ RECORDING = "infer/examples/basic/basic_ref_en.wav"
 RECORDING_TEXT = "Some call me nature, others call me mother nature."
 SAY = "The quick brown fox jumps over the lazy dog. And this is the voice that I was given a few seconds ago."
 
+PATIENCE_S = 5
+
 
 class DemoError(Exception):
     """A step did not go as it should."""
@@ -44,7 +46,9 @@ class Person:
         return body["data"]
 
     def until_ready(self, path: str) -> Any:
-        for _ in range(120):
+        for second in range(120):
+            if second == PATIENCE_S:
+                print("   it is being looked at; after a start the first one takes longer, until the speaker encoder is loaded", flush=True)
             data = self.call("GET", path)
             if data["status"] == "ready":
                 return data

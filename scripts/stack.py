@@ -121,6 +121,8 @@ class Stack:
         self.stop()
 
     def stop(self) -> None:
+        if self.api.running:
+            self.say("\nStopping; jobs that do not end soon go back into the queue")
         self.api.stop()
         self.inference.stop()
 

@@ -13,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from load_tests.events import ROUND, Event
-from load_tests.plots import plot, top_of
+from load_tests.plots import BOTTOM, COLOURS, HEIGHT, LEFT, RIGHT, TOP, WIDTH, plot, top_of
 from load_tests.profiles import Limit
 from load_tests.report import as_json, page
 from load_tests.verdict import Server, judge
@@ -96,9 +96,28 @@ def test_an_axis_ends_just_above(value: float) -> None:
 @pytest.mark.parametrize("points", [[], [(0.0, 0.0)], [(0.0, 3.0), (10.0, 7.0)]])
 def test_a_plot_stays_in_its_frame(points: list[tuple[float, float]]) -> None:
     drawn = ElementTree.fromstring(plot("<title>", {"a & b": points}, "s"))
-    line = drawn.find("polyline")
+    line = drawn.find(".//polyline")
     assert (line is None) == (not points)
     if line is not None:
         for x, y in re.findall(r"([\d.]+),([\d.]+)", line.get("points", "")):
-            assert 56 <= float(x) <= 860
-            assert 20 <= float(y) <= 220
+            assert LEFT <= float(x) <= WIDTH - RIGHT
+            assert TOP <= float(y) <= HEIGHT - BOTTOM
+
+
+def test_what_stands_at_the_ends_of_the_axes_is_not_cut_off() -> None:
+    drawn = ElementTree.fromstring(plot("memory", {"API": [(0.0, 1.0), (86_400.0, 12_345.0)]}, "MB"))
+    for text in drawn.iter("text"):
+        x, length = float(text.get("x", "")), 7.5 * len(text.text or "")
+        left = {"end": x - length, "middle": x - length / 2}[text.get("text-anchor", "")]
+        assert left >= 0
+        assert left + length <= WIDTH
+
+
+def test_every_line_has_a_colour_on_light_and_on_dark_screens() -> None:
+    told = report()
+    light, _, dark = told.partition("prefers-color-scheme:dark")
+    for number in range(COLOURS):
+        assert f"--{number}:#" in light
+        assert f"--{number}:#" in dark
+        assert f".line{number}{{color:var(--{number})}}" in told
+    assert 'name="viewport"' in told
