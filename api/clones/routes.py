@@ -129,7 +129,7 @@ class _JsonOrSound(AlsoAnswers):
     summary="Find voices that sound alike",
 )
 async def find_similar(request: Request[Any, Any, Any], principal: Caller, voice_search: Search) -> Envelope[SimilarVoices]:
-    """Among your samples and clones: like the one with this `id`, or like the recording in `file`, of which nothing is kept."""
+    """Among the presets and your samples and clones: like the one with this `id`, or like the recording in `file`, which is not kept."""
     wanted = await read_either(request, SimilarToFile, SimilarTo)
     if isinstance(wanted, SimilarTo):
         return ok(await voice_search.like(principal.user_id, wanted))

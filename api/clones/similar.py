@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Sequence
-from typing import Annotated
+from typing import Annotated, Literal
 
 import msgspec
 import numpy as np
@@ -20,10 +20,11 @@ from audio.decode_pool import Decoders
 from audio.resample import resample
 from audio.trim import trim
 from store.models import Clone, Sample
+from store.presets import embeddings, shipped
 from store.repositories.clones import CloneRepository
 from store.repositories.samples import SampleRepository
 from store.stores import Stores
-from store.vectors import Kind, unpack
+from store.vectors import unpack
 from worker.errors import WorkError
 from worker.inference import SAMPLE_RATE, InferenceClient
 from worker.threads import in_thread
@@ -35,7 +36,7 @@ Most = Annotated[int, Field(ge=1, le=100)]
 
 
 class SimilarTo(RequestModel):
-    """`id` is that of a sample or a clone of yours."""
+    """`id` is that of a sample or a clone of yours, or of a preset."""
 
     id: Annotated[str, Field(max_length=64)]
     limit: Most = 10
@@ -53,16 +54,16 @@ class SimilarToFile(RequestModel):
 
 
 class SimilarVoice(msgspec.Struct, frozen=True, kw_only=True):
-    """`similarity` is the cosine of the two voices, -1 to 1."""
+    """`similarity` is the cosine of the two voices, -1 to 1. A `preset` is everybody's; samples and clones are yours."""
 
-    type: Kind
+    type: Literal["sample", "clone", "preset"]
     id: str
     name: str
     similarity: float
 
 
 class SimilarVoices(msgspec.Struct, frozen=True, kw_only=True):
-    """Samples and clones of yours, the most similar first, none below `threshold`."""
+    """Samples and clones of yours and presets, each once, the most similar first, none below `threshold`."""
 
     voices: list[SimilarVoice]
     threshold: float
@@ -90,12 +91,15 @@ class VoiceSearch:
         self.threshold = threshold
 
     async def like(self, user_id: str, wanted: SimilarTo) -> SimilarVoices:
-        """The voices like that of a sample or a clone, itself left out.
+        """The voices like that of a sample, a clone or a preset, itself left out.
 
         Raises:
-            NotFoundError: this person has neither of that id.
+            NotFoundError: this person has none of that id.
             ConflictError: it has not been listened to yet, or never could be.
         """
+        if shipped().get(wanted.id) is not None:
+            voice_id = shipped().voice_id(wanted.id)
+            return await self._nearest(user_id, embeddings()[voice_id], wanted, but=voice_id)
         async with self.stores.database.read() as session:
             samples, clones = SampleRepository(session), CloneRepository(session)
             if wanted.id.startswith("vc_"):
@@ -137,6 +141,7 @@ class VoiceSearch:
         threshold = self.threshold if wanted.threshold is None else wanted.threshold
         near = await self.stores.vectors.similar(user_id, embedding, wanted.limit + SPARE)
         alike = {each.id: each.similarity for each in near if each.id != but and each.similarity >= threshold}
+        presets = {voice_id: float(voice @ embedding) for voice_id, voice in embeddings().items() if voice_id != but}
         async with self.stores.database.read() as session:
             # The rows say which there still are, whose, and what they are called.
             rows: Sequence[Sample | Clone] = [
@@ -146,6 +151,10 @@ class VoiceSearch:
         voices = [
             SimilarVoice(type="clone" if isinstance(row, Clone) else "sample", id=row.id, name=row.name, similarity=round(alike[row.id], 4))
             for row in rows
+        ] + [
+            SimilarVoice(type="preset", id=voice_id, name=shipped().by_id[voice_id].name, similarity=round(similarity, 4))
+            for voice_id, similarity in presets.items()
+            if similarity >= threshold
         ]
         voices.sort(key=lambda voice: -voice.similarity)
         return SimilarVoices(voices=voices[: wanted.limit], threshold=threshold, limit=wanted.limit)

@@ -3,10 +3,10 @@ from __future__ import annotations
 from http import HTTPStatus
 from typing import Annotated, Any
 
-from litestar import Request, Response, Router, delete, get, post
+from litestar import Request, Response, Router, delete, get, post, put
 from litestar.di import NamedDependency
 from litestar.openapi.datastructures import ResponseSpec
-from litestar.params import FromPath, Parameter, QueryParameter
+from litestar.params import FromPath, JSONBody, Parameter, QueryParameter
 
 from api.auth.principal import Caller
 from api.envelope import Envelope, Meta, ok
@@ -15,7 +15,7 @@ from api.files.schemas import audio_path
 from api.files.voices import voice_file_id
 from api.library.info import VoiceInfoService
 from api.library.previews import Preview, PreviewService
-from api.library.schemas import FavoriteOut, PreviewOut, VoiceInfo, VoiceModelDetail, VoiceModelOut, VoiceType
+from api.library.schemas import FavoriteOut, PreviewOut, RatingIn, RatingOut, VoiceInfo, VoiceModelDetail, VoiceModelOut, VoiceType
 from api.library.service import LibraryService
 from api.library.voices import VoiceFilter
 from api.pagination import AskedWindow, pagination, paging
@@ -24,7 +24,7 @@ from api.request_ids import request_id_of
 Library = NamedDependency[LibraryService]
 Previews = NamedDependency[PreviewService]
 Info = NamedDependency[VoiceInfoService]
-SORTABLE = ("created_at", "updated_at", "name", "language", "type", "quality_score", "usage_count")
+SORTABLE = ("created_at", "updated_at", "name", "language", "type", "quality_score", "usage_count", "user_rating")
 ASK_AGAIN_S = 2
 
 
@@ -103,6 +103,24 @@ async def remove_favorite(principal: Caller, library: Library, voice_model_id: F
     return ok(await library.set_favorite(principal.user_id, voice_model_id, wanted=False), "Voice model removed from favorites")
 
 
+@put("/models/{voice_model_id:str}/rating", responses=documented(401, 404, 409), summary="Say what you think of a voice")
+async def rate_voice_model(
+    principal: Caller, library: Library, voice_model_id: FromPath[str], data: JSONBody[RatingIn]
+) -> Envelope[RatingOut]:
+    """One rating a person: another one takes the place of the first."""
+    return ok(await library.set_rating(principal.user_id, voice_model_id, data.rating), "Voice model rated")
+
+
+@delete(
+    "/models/{voice_model_id:str}/rating",
+    status_code=HTTPStatus.OK,
+    responses=documented(401, 404),
+    summary="Take back what you said of a voice",
+)
+async def remove_rating(principal: Caller, library: Library, voice_model_id: FromPath[str]) -> Envelope[RatingOut]:
+    return ok(await library.set_rating(principal.user_id, voice_model_id, None), "Rating taken back")
+
+
 @get("/info", responses=documented(401), summary="What this installation can speak, and within which limits")
 async def get_voice_info(voice_info: Info) -> Envelope[VoiceInfo]:
     """Answers too while the speech service is away, and then says so."""
@@ -129,6 +147,15 @@ def _preview(voice_model_id: str, preview: Preview) -> PreviewOut:
 
 router = Router(
     "/voice",
-    route_handlers=[list_voice_models, get_voice_model, get_preview, add_favorite, remove_favorite, get_voice_info],
+    route_handlers=[
+        list_voice_models,
+        get_voice_model,
+        get_preview,
+        add_favorite,
+        remove_favorite,
+        rate_voice_model,
+        remove_rating,
+        get_voice_info,
+    ],
     tags=["library"],
 )

@@ -1,10 +1,12 @@
 from __future__ import annotations
 
 from datetime import datetime
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import msgspec
+from pydantic import Field
 
+from api.body import RequestModel
 from api.library.capabilities import LanguageSpec, ModelSpec
 
 VoiceType = Literal["preset", "custom"]
@@ -27,7 +29,8 @@ class VoiceModelOut(msgspec.Struct, frozen=True, kw_only=True):
 
     `quality_score`, 0 to 1, was measured: of a preset on its recording, of a clone on what it speaks, as its `quality_metrics` say; null
     where nothing was measured yet. `usage_count` is how many texts it has spoken. `license` is that of the recording; a clone's is a
-    matter between you and the person who speaks in it. `alias_of` names the preset that this is another name for.
+    matter between you and the person who speaks in it. `alias_of` names the preset that this is another name for. `user_rating` is the
+    mean of what people think of it, 1 to 5, rounded to two places, null where nobody has said; `own_rating` is what you said.
     """
 
     voice_model_id: str
@@ -48,6 +51,9 @@ class VoiceModelOut(msgspec.Struct, frozen=True, kw_only=True):
     quality_score: float | None
     usage_count: int
     is_favorite: bool
+    user_rating: float | None
+    rating_count: int
+    own_rating: int | None
     sample_audio_url: str
     sample_duration: float | None
     preview_url: str
@@ -77,7 +83,7 @@ class VoiceStatistics(msgspec.Struct, frozen=True, kw_only=True):
     """Measured on the jobs in this voice, deleted ones included; null where there is nothing to measure. Times in seconds.
 
     `average_synthesis_time` and `mean_real_time_factor` (time taken over sound made) leave out what came from the cache. `success_rate`
-    is completed over completed and failed. Voices are not rated: `user_rating` is always null.
+    is completed over completed and failed. `user_rating` and `rating_count` are those of the voice.
     """
 
     usage_count: int
@@ -88,6 +94,7 @@ class VoiceStatistics(msgspec.Struct, frozen=True, kw_only=True):
     mean_real_time_factor: float | None
     favorites_count: int
     user_rating: float | None
+    rating_count: int
     last_used_at: datetime | None
 
 
@@ -119,6 +126,21 @@ class FavoriteOut(msgspec.Struct, frozen=True, kw_only=True):
     voice_model_id: str
     is_favorite: bool
     favorites_count: int
+
+
+class RatingIn(RequestModel):
+    """What you think of a voice."""
+
+    rating: Annotated[int, Field(ge=1, le=5, strict=True, description="the more the better", examples=[5])]
+
+
+class RatingOut(msgspec.Struct, frozen=True, kw_only=True):
+    """`own_rating` is yours, null when it has been taken back; `user_rating` the mean of everybody's, rounded to two places."""
+
+    voice_model_id: str
+    own_rating: int | None
+    user_rating: float | None
+    rating_count: int
 
 
 class Range(msgspec.Struct, frozen=True, kw_only=True):

@@ -15,15 +15,15 @@ from api.errors import NotFoundError
 from api.jobs.schemas import CfgStrength, NfeStep, OutputFormat, Pitch, SampleRate, Speed, Volume
 from api.library.capabilities import Capabilities, Models, support
 from api.library.ranges import bounds
-from api.library.schemas import FavoriteOut, ModelConfig, VoiceModelDetail, VoiceModelOut, VoiceStatistics
-from api.library.voices import Surroundings, VoiceFilter, any_voice, described, in_order, one_voice
+from api.library.schemas import FavoriteOut, ModelConfig, RatingOut, VoiceModelDetail, VoiceModelOut, VoiceStatistics
+from api.library.voices import Surroundings, VoiceFilter, any_voice, described, in_order, mean_of, one_voice
 from audio.decode import decode
 from audio.inspect import inspect
 from store.models import Clone, VoiceUsage
 from store.presets import Preset, recordings, shipped
 from store.repositories.base import Window
 from store.repositories.clones import CloneRepository
-from store.repositories.library import FavoriteRepository, LibraryRepository, VoiceUsageRepository
+from store.repositories.library import FavoriteRepository, LibraryRepository, Rated, RatingRepository, VoiceUsageRepository
 from store.repositories.users import UserRepository
 from store.stores import Stores
 from worker.inference import SAMPLE_RATE as MODEL_RATE
@@ -67,7 +67,7 @@ class LibraryService:
         return VoiceModelDetail(
             **msgspec.structs.asdict(described(voice, around)),
             model_config=self._config(voice, around.models),
-            statistics=_statistics(around.usage.get(voice_id), favorites),
+            statistics=_statistics(around.usage.get(voice_id), favorites, around.ratings.get(voice_id, Rated())),
         )
 
     async def set_favorite(self, user_id: str, voice_model_id: str, *, wanted: bool) -> FavoriteOut:
@@ -86,6 +86,27 @@ class LibraryService:
             # The clone, or the person, went at the same time.
             raise NotFoundError("voice model") from None
         return FavoriteOut(voice_model_id=voice_model_id, is_favorite=wanted, favorites_count=count)
+
+    async def set_rating(self, user_id: str, voice_model_id: str, rating: int | None) -> RatingOut:
+        """Let the person think this of the voice, 1 to 5, or None: nothing any more. Either may be repeated.
+
+        Raises:
+            NotFoundError, ConflictError: there is no such voice, or it cannot speak yet, so that nobody can think anything of it.
+        """
+        try:
+            async with self.stores.database.write() as session:
+                clones, ratings = CloneRepository(session), RatingRepository(session)
+                voice = await (any_voice if rating is None else one_voice)(clones, user_id, voice_model_id)
+                voice_id = shipped().voice_id(voice.id)
+                if rating is None:
+                    await ratings.remove(user_id, voice_id)
+                else:
+                    await ratings.put(user_id, voice_id, voice.id if isinstance(voice, Clone) else None, rating)
+                rated = (await ratings.of(user_id, [voice_id])).get(voice_id, Rated())
+        except IntegrityError:
+            # The clone, or the person, went at the same time.
+            raise NotFoundError("voice model") from None
+        return RatingOut(voice_model_id=voice_model_id, own_rating=rated.own, user_rating=mean_of(rated), rating_count=rated.count)
 
     async def _said(self) -> _Said:
         """What no database is needed for, and none is to be held for: the speech service may take its time."""
@@ -119,9 +140,11 @@ class LibraryService:
 
 async def _around(session: AsyncSession, user_id: str, voices: Sequence[Preset | Clone], said: _Said) -> Surroundings:
     user = await UserRepository(session).get(user_id)
+    voice_ids = {shipped().voice_id(voice.id) for voice in voices}
     return Surroundings(
         favorites=await FavoriteRepository(session).voice_ids(user_id),
-        usage=await VoiceUsageRepository(session).of({shipped().voice_id(voice.id) for voice in voices}),
+        usage=await VoiceUsageRepository(session).of(voice_ids),
+        ratings=await RatingRepository(session).of(user_id, voice_ids),
         active_id=user.active_clone_id if user else None,
         measured=said.measured,
         models=said.models,
@@ -143,7 +166,7 @@ def _filters(voices: list[VoiceModelOut]) -> dict[str, Any]:
     }
 
 
-def _statistics(usage: VoiceUsage | None, favorites: int) -> VoiceStatistics:
+def _statistics(usage: VoiceUsage | None, favorites: int, rated: Rated) -> VoiceStatistics:
     ended = usage.completed + usage.failed if usage else 0
     timed = usage if usage is not None and usage.timed else None
     return VoiceStatistics(
@@ -154,6 +177,7 @@ def _statistics(usage: VoiceUsage | None, favorites: int) -> VoiceStatistics:
         average_synthesis_time=round(timed.synthesis_s / timed.timed, 3) if timed else None,
         mean_real_time_factor=round(timed.synthesis_s / timed.timed_audio_s, 4) if timed and timed.timed_audio_s else None,
         favorites_count=favorites,
-        user_rating=None,
+        user_rating=mean_of(rated),
+        rating_count=rated.count,
         last_used_at=usage.last_used_at if usage else None,
     )

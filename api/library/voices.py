@@ -16,6 +16,7 @@ from store.models.voice import NEUTRAL
 from store.presets import Preset, shipped
 from store.repositories.base import Window
 from store.repositories.clones import CloneRepository
+from store.repositories.library import Rated
 from worker.sentences import trial_sentence
 
 CUSTOM_TAGS = ("custom", "personal")
@@ -56,6 +57,7 @@ class Surroundings:
 
     favorites: Collection[str]
     usage: Mapping[str, VoiceUsage]
+    ratings: Mapping[str, Rated]
     active_id: str | None
     measured: Mapping[str, float]  # quality scores of presets, by voice id
     models: Models | None
@@ -78,6 +80,7 @@ def described(voice: Preset | Clone, around: Surroundings) -> VoiceModelOut:
     """The voice as its person sees it."""
     voice_id = shipped().voice_id(voice.id)
     usage = around.usage.get(voice_id)
+    rated = around.ratings.get(voice_id, Rated())
     own = _preset(voice, around) if isinstance(voice, Preset) else _clone(voice, around)
     return VoiceModelOut(
         voice_model_id=voice.id,
@@ -88,12 +91,20 @@ def described(voice: Preset | Clone, around: Surroundings) -> VoiceModelOut:
         is_default=voice.id == shipped().default_id,
         usage_count=usage.completed if usage else 0,
         is_favorite=voice_id in around.favorites,
+        user_rating=mean_of(rated),
+        rating_count=rated.count,
+        own_rating=rated.own,
         sample_audio_url=audio_path(voice_file_id("reference", voice.id)),
         preview_url=f"{PATH}/{voice.id}/preview",
         preview_text=preview_of(voice.language)[0],
         created_at=voice.created_at,
         **own,
     )
+
+
+def mean_of(rated: Rated) -> float | None:
+    """The mean rating as it is shown."""
+    return None if rated.mean is None else round(rated.mean, 2)
 
 
 def preview_of(language: str) -> tuple[str, str]:

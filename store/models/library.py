@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from datetime import datetime
 
-from sqlalchemy import ForeignKey, String
+from sqlalchemy import ForeignKey, Index, SmallInteger, String
 from sqlalchemy.orm import Mapped, mapped_column
 
 from store.clock import utcnow
@@ -22,6 +22,19 @@ class VoiceFavorite(Base):
     voice_id: Mapped[str] = mapped_column(String(64), primary_key=True, index=True)
     clone_id: Mapped[str | None] = mapped_column(ForeignKey("clones.id", ondelete="CASCADE"), index=True)
     created_at: Mapped[datetime] = mapped_column(default=utcnow)
+
+
+class VoiceRating(Timestamps, Base):
+    """What a person thinks of a voice: 1 to 5, the more the better."""
+
+    __tablename__ = "voice_ratings"
+    # With all that the mean of a voice is made of, so that the rows themselves need not be read.
+    __table_args__ = (Index("ix_voice_ratings_voice_id", "voice_id", "user_id", "rating"),)
+
+    user_id: Mapped[str] = mapped_column(ForeignKey("users.id", ondelete="CASCADE"), primary_key=True)
+    voice_id: Mapped[str] = mapped_column(String(64), primary_key=True)
+    clone_id: Mapped[str | None] = mapped_column(ForeignKey("clones.id", ondelete="CASCADE"), index=True)
+    rating: Mapped[int] = mapped_column(SmallInteger)
 
 
 class VoiceUsage(Base):

@@ -10,6 +10,8 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+from numpy.typing import NDArray
 from obstore.store import LocalStore
 
 from store.models.voice import NEUTRAL
@@ -92,6 +94,16 @@ def shipped() -> Presets:
     default = table["default"]
     by_id[default["id"]] = replace(by_id[default["preset"]], id=default["id"], name=default["name"])
     return Presets(default["id"], by_id)
+
+
+@cache
+def embeddings() -> Mapping[str, NDArray[np.float32]]:
+    """How each preset's recording sounds, by voice id: a unit vector of 256 numbers, such as the inference service makes of samples.
+
+    They lie beside the recordings, so that nobody has to listen to them, and not in the index of voices, which is of what people have.
+    """
+    of = {preset.voice_id: preset.recording for preset in shipped().listed}
+    return {voice_id: np.load((FOLDER / recording).with_suffix(".npy"), allow_pickle=False) for voice_id, recording in of.items()}
 
 
 @cache

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from typing import Any, Generic, Literal, TypeVar
 
 from sqlalchemy import ColumnElement, Select, asc, desc, func, select
+from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from store.models import Base
@@ -20,6 +21,11 @@ class Window:
     offset: int = 0
     sort_by: str = "created_at"
     sort_order: Literal["asc", "desc"] = "desc"
+
+
+def insert(session: AsyncSession, model: Any) -> Any:
+    """An INSERT of the dialect that is spoken, which can say ON CONFLICT."""
+    return (postgresql.insert if session.get_bind().dialect.name == "postgresql" else sqlite.insert)(model)
 
 
 class Repository(Generic[Row]):
@@ -72,9 +78,9 @@ class Repository(Generic[Row]):
 
     @classmethod
     def _order(cls, sort_by: str, sort_order: str) -> tuple[ColumnElement[Any], ColumnElement[Any]]:
-        model: Any = cls.model
+        columns = cls.model.__table__.columns
         direction = desc if sort_order == "desc" else asc
-        return direction(getattr(model, sort_by)), direction(model.id)
+        return direction(columns[sort_by]), direction(columns["id"])
 
     def _owned(self, user_id: str) -> Select[tuple[Row]]:
         model: Any = self.model

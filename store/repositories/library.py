@@ -1,25 +1,19 @@
-"""What is kept about voices: who likes them, how much they speak, their previews."""
+"""What is kept about voices: who likes them and how much, how much they speak, their previews."""
 
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Sequence
+from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import delete, func, select
-from sqlalchemy.dialects import postgresql, sqlite
-from sqlalchemy.ext.asyncio import AsyncSession
+from sqlalchemy import case, delete, func, select
 from sqlalchemy.orm import lazyload
 
 from store.clock import utcnow
-from store.models import Clone, Job, VoiceFavorite, VoicePreview, VoiceUsage
+from store.models import Clone, Job, VoiceFavorite, VoicePreview, VoiceRating, VoiceUsage
 from store.models.job import COMPLETED, FAILED, SYNTHESIS
 from store.presets import shipped
-from store.repositories.base import Repository
-
-
-def _insert(session: AsyncSession, model: Any) -> Any:
-    """An INSERT of the dialect that is spoken, which can say ON CONFLICT."""
-    return (postgresql.insert if session.get_bind().dialect.name == "postgresql" else sqlite.insert)(model)
+from store.repositories.base import Repository, insert
 
 
 class LibraryRepository(Repository[Clone]):
@@ -46,11 +40,46 @@ class FavoriteRepository(Repository[VoiceFavorite]):
 
     async def put(self, user_id: str, voice_id: str, clone_id: str | None) -> None:
         """Make the voice a favourite; nothing happens when it is one."""
-        added = _insert(self.session, VoiceFavorite).values(user_id=user_id, voice_id=voice_id, clone_id=clone_id, created_at=utcnow())
+        added = insert(self.session, VoiceFavorite).values(user_id=user_id, voice_id=voice_id, clone_id=clone_id, created_at=utcnow())
         await self.session.execute(added.on_conflict_do_nothing())
 
     async def remove(self, user_id: str, voice_id: str) -> None:
         await self.session.execute(delete(VoiceFavorite).where(VoiceFavorite.user_id == user_id, VoiceFavorite.voice_id == voice_id))
+
+
+@dataclass(frozen=True, slots=True)
+class Rated:
+    """What people think of a voice: the mean of their ratings, how many there are, and the own one of whoever asks."""
+
+    mean: float | None = None
+    count: int = 0
+    own: int | None = None
+
+
+class RatingRepository(Repository[VoiceRating]):
+    model = VoiceRating
+
+    async def of(self, user_id: str, voice_ids: Collection[str]) -> dict[str, Rated]:
+        """What this person is to know of the ratings of these voices; one that nobody has rated is missing."""
+        own = func.max(case((VoiceRating.user_id == user_id, VoiceRating.rating)))
+        total, count = func.sum(VoiceRating.rating), func.count()
+        statement = (
+            select(VoiceRating.voice_id, total, count, own).where(VoiceRating.voice_id.in_(voice_ids)).group_by(VoiceRating.voice_id)
+        )
+        rows = (await self.session.execute(statement)).tuples()
+        return {voice_id: Rated(total / count, count, own) for voice_id, total, count, own in rows}
+
+    async def put(self, user_id: str, voice_id: str, clone_id: str | None, rating: int) -> None:
+        """Keep what the person thinks of the voice, in place of what they thought before."""
+        now = utcnow()
+        added = insert(self.session, VoiceRating).values(
+            user_id=user_id, voice_id=voice_id, clone_id=clone_id, rating=rating, created_at=now, updated_at=now
+        )
+        again = {"rating": added.excluded.rating, "updated_at": added.excluded.updated_at}
+        await self.session.execute(added.on_conflict_do_update(index_elements=[VoiceRating.user_id, VoiceRating.voice_id], set_=again))
+
+    async def remove(self, user_id: str, voice_id: str) -> None:
+        await self.session.execute(delete(VoiceRating).where(VoiceRating.user_id == user_id, VoiceRating.voice_id == voice_id))
 
 
 class VoiceUsageRepository(Repository[VoiceUsage]):
@@ -80,7 +109,7 @@ class VoiceUsageRepository(Repository[VoiceUsage]):
             if clone_id is None:
                 return
         row = _counts(job) | {"last_used_at": utcnow()}
-        added = _insert(self.session, VoiceUsage).values(voice_id=voice_id, clone_id=clone_id, **row)
+        added = insert(self.session, VoiceUsage).values(voice_id=voice_id, clone_id=clone_id, **row)
         sums = {name: getattr(VoiceUsage, name) + added.excluded[name] for name in row if name != "last_used_at"}
         await self.session.execute(
             added.on_conflict_do_update(
@@ -119,7 +148,7 @@ class PreviewRepository(Repository[VoicePreview]):
         self.session.add(job)
         await self.session.flush()
         row = {"job_id": job.id, "fingerprint": preview.fingerprint, "model": preview.model, "updated_at": utcnow()}
-        added = _insert(self.session, VoicePreview).values(
+        added = insert(self.session, VoicePreview).values(
             voice_id=preview.voice_id, clone_id=preview.clone_id, created_at=row["updated_at"], **row
         )
         taken = await self.session.execute(

@@ -1,4 +1,4 @@
-"""Voices that sound alike: like one that is kept, or like a file of which nothing is."""
+"""Voices that sound alike: one's own and the presets, like one that is kept, or like a file of which nothing is."""
 
 from __future__ import annotations
 
@@ -9,12 +9,14 @@ import numpy as np
 import pytest
 
 from store.models import Clone, Sample
+from store.presets import embeddings, shipped
 from store.vectors import pack
 from tests.api.rooms import Caller, recording
 from tests.api.support import error_of
 from tests.api.test_samples_processing import row, voiced
 
 PATH = "/voice/clones/similar"
+CLARA = shipped().default.voice_id
 
 
 async def cloned(me: Caller, clone_id: str, angle: float) -> str:
@@ -53,7 +55,40 @@ async def test_samples_and_clones_of_ones_own_by_their_likeness(me: Caller) -> N
     assert await found(me, json={"id": "vs_far"}) == ["vc_off"]
     assert await found(me, json={"id": "vs_here", "threshold": 0.998}) == ["vc_nearer"]
     assert await found(me, json={"id": "vs_here", "threshold": -1, "limit": 3}) == ["vc_nearer", "vs_near", "vc_off"], "none that is gone"
-    assert len(await found(me, json={"id": "vs_here", "threshold": -1})) == 4
+    everything = await found(me, json={"id": "vs_here", "threshold": -1})
+    assert sorted(everything) == sorted(["vs_near", "vs_far", "vc_nearer", "vc_off", *embeddings()])
+
+
+async def like_clara(me: Caller, id_: str, apart: float) -> str:
+    """A clone whose voice is that of the default preset, turned by an angle towards what is across it."""
+    clara = embeddings()[CLARA]
+    across = np.eye(1, 256, dtype=np.float32)[0]
+    across -= (across @ clara) * clara
+    voice = np.cos(apart) * clara + np.sin(apart) * across / np.linalg.norm(across)
+    await me.add(Clone(id=id_, user_id=me.who.id, name=id_, language="en-US", status="ready", embedding=pack(voice.tolist())))
+    await me.stores.vectors.put(id_, me.who.id, voice.astype(np.float32), "clone")
+    return id_
+
+
+async def test_presets_are_among_the_voices(me: Caller, stranger: Caller) -> None:
+    near, off = await like_clara(me, "vc_clara", 0.1), await like_clara(me, "vc_off", 0.5)
+    await like_clara(stranger, "vc_theirs", 0.0)
+    answer = await me.data("POST", PATH, json={"id": near, "threshold": 0.99})
+    alike = pytest.approx(np.cos(0.1), abs=1e-3)
+    assert answer["voices"] == [{"type": "preset", "id": CLARA, "name": "Clara", "similarity": alike}], "once, under its own name"
+    assert await found(me, json={"id": near}) == [CLARA, off]
+    for name in (CLARA, "default_voice_001"):
+        assert await found(me, json={"id": name}) == [near, off], "not itself under another name, and nobody else's"
+    others = await found(me, json={"id": CLARA, "threshold": -1})
+    assert set(others) == {near, off, *embeddings()} - {CLARA}
+    assert len(await found(me, json={"id": near, "threshold": -1, "limit": 2})) == 2
+    assert await stranger.data("GET", "/voice/models?type=custom") != [], "the other's clone is there, and was not found"
+
+
+async def test_a_recording_is_compared_with_the_presets(me: Caller) -> None:
+    me.inference.faults["/embed"] = lambda _body: httpx.Response(200, json={"ok": True, "embedding": embeddings()[CLARA].tolist()})
+    answer = await me.data("POST", PATH, files={"file": ("a.wav", recording())})
+    assert [(voice["type"], voice["id"], voice["similarity"]) for voice in answer["voices"]] == [("preset", CLARA, 1.0)]
 
 
 @pytest.mark.usefixtures("voices")

@@ -149,7 +149,7 @@ async def test_one_voice_with_what_may_be_asked_of_it(me: Caller, stranger: Call
     assert said["model"]["license"] == "Apache-2.0"
     assert found["statistics"] == {
         "usage_count": 0, "failed_count": 0, "success_rate": None, "total_audio_seconds": 0.0, "average_synthesis_time": None,
-        "mean_real_time_factor": None, "favorites_count": 0, "user_rating": None, "last_used_at": None,
+        "mean_real_time_factor": None, "favorites_count": 0, "user_rating": None, "rating_count": 0, "last_used_at": None,
     }  # fmt: skip
     own, making = await me.voice(parameters={"speed": 1.5}), await me.voice(status="pending")
     assert (await voice(me, own))["model_config"]["parameters"] == {"speed": 1.5}

@@ -1,4 +1,4 @@
-"""What is kept about voices: usage counted as jobs end, favourites, previews; and the presets that come along."""
+"""What is kept about voices: usage counted as jobs end, favourites, ratings, previews; and the presets that come along."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ from store.clock import utcnow
 from store.database import Database
 from store.ids import new_id
 from store.migrations import config, upgrade
-from store.models import Clone, Job, User, VoiceFavorite, VoicePreview, VoiceUsage
+from store.models import Clone, Job, User, VoiceFavorite, VoicePreview, VoiceRating, VoiceUsage
 from store.models.job import CLONE_BUILD, COMPLETED, FAILED, PREVIEW, PROCESSING
 from store.presets import FOLDER, recordings, shipped
 from store.repositories.clones import CloneRepository
 from store.repositories.jobs import JobRepository
-from store.repositories.library import FavoriteRepository, PreviewRepository, VoiceUsageRepository
+from store.repositories.library import FavoriteRepository, PreviewRepository, Rated, RatingRepository, VoiceUsageRepository
 from store.repositories.queue import JobQueue, Lease
 
 DEFAULT = "default_voice_001"
@@ -129,6 +129,29 @@ async def test_favourites_are_kept_once_and_go_with_their_person_and_their_clone
         assert await session.scalar(select(func.count()).select_from(VoiceFavorite)) == 0
 
 
+async def test_ratings_are_one_a_person_and_go_with_their_person_and_their_clone(database: Database, user: Any, clone: Any) -> None:
+    mine, other = (await user()).id, (await user()).id
+    voice = (await clone(mine)).id
+    async with database.write() as session:
+        ratings = RatingRepository(session)
+        for rating in (1, 4):
+            await ratings.put(mine, voice, voice, rating)
+            await ratings.put(mine, "preset_x", None, rating)
+        await ratings.put(other, "preset_x", None, 1)
+        assert await ratings.of(mine, [voice, "preset_x", "preset_y"]) == {voice: Rated(4.0, 1, 4), "preset_x": Rated(2.5, 2, 4)}
+        assert await ratings.of(other, [voice, "preset_x"]) == {voice: Rated(4.0, 1, None), "preset_x": Rated(2.5, 2, 1)}
+        await ratings.remove(other, "preset_x")
+        await ratings.remove(other, "preset_x")
+        assert await ratings.of(other, ["preset_x"]) == {"preset_x": Rated(4.0, 1, None)}
+    async with database.write() as session:
+        await CloneRepository(session).delete(await session.get_one(Clone, voice))
+    async with database.write() as session:
+        assert await RatingRepository(session).of(mine, [voice, "preset_x"]) == {"preset_x": Rated(4.0, 1, 4)}
+        await session.execute(delete(User).where(User.id == mine))
+    async with database.read() as session:
+        assert await session.scalar(select(func.count()).select_from(VoiceRating)) == 0
+
+
 async def test_of_two_who_begin_a_preview_one_is_first(database: Database, user: Any) -> None:
     owner = (await user()).id
 
@@ -166,7 +189,7 @@ async def test_the_work_on_a_clone_is_not_its_preview(database: Database, user: 
 
 
 async def test_jobs_that_had_ended_before_are_counted_by_the_migration(tmp_path: Path) -> None:
-    database, now = Database(f"sqlite+aiosqlite:///{tmp_path / 'old.db'}"), {"now": utcnow()}
+    database, now = Database(f"sqlite+aiosqlite:///{tmp_path / 'old.db'}"), {"now": utcnow().replace(tzinfo=None)}  # as it is kept
     async with database.engine.connect() as connection:
         await connection.run_sync(lambda sync: command.upgrade(config(sync), "0002"))
         user = "id, email, password_hash, role, is_active, created_at, updated_at"
