@@ -25,11 +25,18 @@ from settings import Settings
 if TYPE_CHECKING:
     from litestar import Litestar
 
+    from api.auth.schemas import RegisterRequest
+
+EmailOption = Annotated[str, typer.Option("--email", help="The address to sign in with.")]
+PasswordOption = Annotated[bool, typer.Option("--password-stdin", help="Read the password from standard input.")]
+
 app = typer.Typer(no_args_is_help=True, help="Voxify: voice cloning and text-to-speech.", pretty_exceptions_enable=False)
+user = typer.Typer(no_args_is_help=True, help="People who use the platform.")
 admin = typer.Typer(no_args_is_help=True, help="People who look after the platform.")
 token = typer.Typer(no_args_is_help=True, help="Tokens for services of your own.")
 app.add_typer(db, name="db")
 app.add_typer(vectors, name="vectors")
+app.add_typer(user, name="user")
 app.add_typer(admin, name="admin")
 app.add_typer(token, name="token")
 
@@ -107,28 +114,26 @@ def end_streams(served: Litestar) -> None:
         rooms.streams.end()
 
 
-@admin.command("create")
-def create_admin(
-    email: Annotated[str, typer.Option(help="The address to sign in with.")],
-    password_stdin: Annotated[bool, typer.Option("--password-stdin", help="Read the password from standard input.")] = False,
-) -> None:
-    """Make an admin. An account with this address becomes one: it gets the password, and what was signed in with it ends."""
-    from api.auth.operators import make_admin
-    from api.auth.schemas import RegisterRequest
+@user.command("create")
+def create_user(email: EmailOption, password_stdin: PasswordOption = False) -> None:
+    """Make an account, also while the registration is closed."""
+    from api.auth.operators import make_user
 
     settings = start()
-    if password_stdin:
-        password = sys.stdin.readline().rstrip("\r\n")
-    else:
-        password = typer.prompt("Password", hide_input=True, confirmation_prompt=True, err=True)
-    try:
-        asked = RegisterRequest.model_validate({"email": email, "password": password})
-    except ValidationFailedError as invalid:
-        for field, why in (invalid.details or {}).items():
-            typer.echo(f"The {field} {why}", err=True)
-        raise typer.Exit(REFUSED) from None
-    user, is_new = with_database(settings, lambda database: make_admin(database, Passwords(), asked.email, asked.password))
-    typer.echo(f"{'Made' if is_new else 'Promoted'} the admin {user.email} ({user.id})")
+    asked = _credentials(email, password_stdin)
+    made = with_database(settings, lambda database: make_user(database, Passwords(), asked.email, asked.password))
+    typer.echo(f"Made the account {made.email} ({made.id})")
+
+
+@admin.command("create")
+def create_admin(email: EmailOption, password_stdin: PasswordOption = False) -> None:
+    """Make an admin. An account with this address becomes one: it gets the password, and what was signed in with it ends."""
+    from api.auth.operators import make_admin
+
+    settings = start()
+    asked = _credentials(email, password_stdin)
+    made, is_new = with_database(settings, lambda database: make_admin(database, Passwords(), asked.email, asked.password))
+    typer.echo(f"{'Made' if is_new else 'Promoted'} the admin {made.email} ({made.id})")
 
 
 @token.command("service")
@@ -151,6 +156,22 @@ def revoke_service(name: Annotated[str, typer.Option(help="The service.")]) -> N
 
     with_database(start(), lambda database: revoke_service_tokens(database, name))
     typer.echo(f"The tokens of the service {name} have ended")
+
+
+def _credentials(email: str, password_stdin: bool) -> RegisterRequest:
+    """The address and the password, which is asked for; what is wrong with them is said and ends the command."""
+    from api.auth.schemas import RegisterRequest
+
+    if password_stdin:
+        password = sys.stdin.readline().rstrip("\r\n")
+    else:
+        password = typer.prompt("Password", hide_input=True, confirmation_prompt=True, err=True)
+    try:
+        return RegisterRequest.model_validate({"email": email, "password": password})
+    except ValidationFailedError as invalid:
+        for field, why in (invalid.details or {}).items():
+            typer.echo(f"The {field} {why}", err=True)
+        raise typer.Exit(REFUSED) from None
 
 
 def _secret(settings: Settings) -> str:

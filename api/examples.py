@@ -27,6 +27,7 @@ REQUESTS: dict[str, Any] = {
     "auth_replace_profile": {"email": _EMAIL, "first_name": "Ada", "last_name": "Byron"},
     "auth_change_profile": {"password": "Another-Staple-8?", "current_password": _SECRET_WORD},
     "auth_create_api_key": {"name": "podcast builder", "scopes": ["read", "write"]},
+    "admin_create_user": {"email": _EMAIL, "password": _SECRET_WORD, "first_name": "Ada", "last_name": "Lovelace"},
     "admin_change_user": {"limits": {"jobs_per_day": 500, "storage_bytes": None}},
     "admin_change_config": {"jobs_per_day": 200, "samples_per_day": None},
     "samples_upload_sample": {"file": "<the sound>", "name": "Ada", "ref_text": _TEXT, "language": "en-US"},
@@ -47,6 +48,7 @@ REQUESTS: dict[str, Any] = {
     "jobs_update_job": {"speed": 1.5, "output_format": "mp3", "sample_rate": 44100},
     "jobs_patch_job": {"status": "cancelled"},
     "files_link_file": {"expires_in": 600},
+    "library_rate_voice_model": {"rating": 5},
     "webhooks_create_webhook": {"url": "https://example.com/voxify", "events": ["job.completed", "job.failed"]},
 }
 
@@ -136,6 +138,7 @@ _FIELDS: dict[str, Any] = {
     "output_path": f"/api/v1/file/synthesis/{_JOB}",
     "output_sample_rate": 24000,
     "output_size": 249644,
+    "own_rating": 5,
     "owner_id": _USER,
     "page": 1,
     "page_size": 20,
@@ -150,6 +153,7 @@ _FIELDS: dict[str, Any] = {
     "preview_url": f"/api/v1/voice/models/{_PRESET}/preview",
     "progress": 100.0,
     "quality_score": 0.88,
+    "rating_count": 12,
     "queue_position": None,
     "reason": None,
     "ref_text": _TEXT,
@@ -218,7 +222,7 @@ _FIELDS: dict[str, Any] = {
     "url": "https://example.com/voxify",
     "FileLink.url": f"/api/v1/files/audio/{_JOB}?sig=1769861400.c2lnbmF0dXJl",
     "user_id": _USER,
-    "user_rating": None,
+    "user_rating": 4.7,
     "value": 200,
     "version": "0.1.0",
     "voice_model_id": _PRESET,
@@ -272,7 +276,9 @@ def error_example(status: int, path: str, tag: str) -> dict[str, Any]:
         kind = next((kind for kind in _MISSING if f"{{{kind.replace(' ', '_')}_id}}" in path), "voice model" if tag == "jobs" else "sample")
         code, message = f"{kind.upper().replace(' ', '_')}_NOT_FOUND", f"There is no such {kind}"
     elif status == HTTPStatus.CONFLICT:
-        code, message = _CONFLICTS.get(tag, (code, message))
+        code, message = _CONFLICTS.get("auth" if path.endswith("/admin/users") else tag, (code, message))
+    elif status == HTTPStatus.FORBIDDEN and path.endswith("/auth/register"):
+        code, message = "REGISTRATION_CLOSED", "Nobody can sign up here; ask whoever runs this platform for an account"
     return {"success": False, "error": {"code": code, "message": message, "timestamp": _TIME}, "timestamp": _TIME}
 
 

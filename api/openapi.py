@@ -171,7 +171,6 @@ def config() -> OpenAPIConfig:
             Tag(name="jobs", description="Texts to be spoken"),
             Tag(name="files", description="Sounds to download"),
             Tag(name="webhooks", description="To be told when work has ended"),
-            Tag(name="admin", description="For those who run the platform"),
             Tag(name="admin", description="For admins: accounts, settings, numbers, and what was changed"),
             Tag(name="health", description="For machines that look after the process"),
         ],

@@ -11,7 +11,7 @@ from store.ids import new_id
 from store.models import AuditEntry
 from store.repositories.admin import AuditRepository
 
-USER, CONFIG = "user.change", "config.change"
+NEW_USER, USER, CONFIG = "user.create", "user.change", "config.change"
 CONFIG_SUBJECT = "config"
 
 log = structlog.get_logger(__name__)

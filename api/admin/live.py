@@ -13,17 +13,20 @@ from datetime import datetime
 from typing import Annotated, Any
 
 import structlog
-from pydantic import TypeAdapter, ValidationError
+from pydantic import ConfigDict, TypeAdapter, ValidationError
 
+from api.body import RequestModel
 from settings import Settings
 from store.database import Database
+from store.faults import database_away
 from store.models import SettingOverride
 from store.repositories.admin import OverrideRepository
 
 POLL_S = 1.0
 
-# What `Rooms.apply` and `LimitsRoom.apply` hand on. Nothing that is secret, and nothing that two fields have to agree on.
+# What `AuthRoom.apply`, `LimitsRoom.apply` and `Rooms.apply` hand on. Nothing that is secret, and nothing that two fields have to agree on.
 CHANGEABLE = (
+    "registration",
     "requests_per_minute",
     "anonymous_requests_per_minute",
     "samples_per_day",
@@ -65,6 +68,18 @@ def why_not(name: str, value: Any) -> str | None:
 def schema(name: str) -> dict[str, Any]:
     """The JSON schema of a setting's values."""
     return {key: value for key, value in _CHECKS[name].json_schema().items() if key not in {"default", "description", "title"}}
+
+
+def _settings(body: dict[str, Any]) -> None:
+    body["properties"] = {name: {"anyOf": [schema(name), {"type": "null"}]} for name in CHANGEABLE}
+    body["minProperties"] = 1
+
+
+class SettingsChange(RequestModel):
+    """Settings by name; what is left out stays, null goes back to what the environment says."""
+
+    # For the document alone; what is sent is checked by `why_not`.
+    model_config = ConfigDict(extra="forbid", json_schema_extra=_settings)
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,9 +135,10 @@ class LiveSettings:
             await asyncio.sleep(self._poll_s)
             try:
                 await self.refresh()
-            except Exception:
-                # The database may be away for a while; what was read last stays in effect.
-                log.warning("settings could not be read", exc_info=True)
+            except Exception as failure:
+                # The database may be away for a while, which it says itself; what was read last stays in effect.
+                if not database_away(failure):
+                    log.warning("settings could not be read", exc_info=True)
 
 
 def _nobody() -> None:

@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Annotated, Any, Literal
 
-from litestar import Request, Router, get, patch, put
+from litestar import Request, Router, get, patch, post, put
 from litestar.di import NamedDependency
+from litestar.openapi.spec import OpenAPIMediaType, Operation, Reference, RequestBody
 from litestar.params import FromPath, JSONBody, Parameter
 
+from api.admin.live import SettingsChange
 from api.admin.schemas import AccountData, AccountView, AuditView, ConfigData, Statistics, UsageView, UserChange
 from api.admin.service import AdminService
 from api.auth.guards import require_role
 from api.auth.principal import SESSION_ONLY, Caller
+from api.auth.schemas import RegisterRequest
 from api.envelope import Envelope, Meta, ok
 from api.errors import documented
 from api.openapi import SESSION_SECURITY
@@ -43,6 +47,21 @@ async def list_users(
     return ok([AccountView.of(row) for row in rows], meta=Meta(pagination=pagination(window, total)))
 
 
+@post(
+    "/users",
+    opt={SESSION_ONLY: True},
+    security=SESSION_SECURITY,
+    responses=documented(401, 403, 409, 413, 415),
+    summary="Make an account for somebody",
+)
+async def create_user(
+    request: Request[Any, Any, Any], principal: Caller, admin: Admin, data: JSONBody[RegisterRequest]
+) -> Envelope[AccountData]:
+    """Also while the registration is closed. Whose account it is can set another password, with `/auth/forgot-password` too."""
+    user, usage = await admin.create_user(principal.user_id, data, request_id_of(request.scope))
+    return ok(AccountData(user=AccountView.of(user), usage=UsageView.of(usage)), "Account created")
+
+
 @get("/users/{user_id:str}", responses=documented(401, 403, 404), summary="One account, with what it has used")
 async def get_user(admin: Admin, user_id: FromPath[str]) -> Envelope[AccountData]:
     user, usage = await admin.user(user_id)
@@ -69,8 +88,18 @@ def get_config(admin: Admin) -> Envelope[ConfigData]:
     return ok(admin.config())
 
 
+@dataclass
+class _Settings(Operation):
+    """Each setting is checked as its own field says, so that the route takes any object."""
+
+    def __post_init__(self) -> None:
+        schema = Reference(ref=f"#/components/schemas/{SettingsChange.__name__}")
+        self.request_body = RequestBody(required=True, content={"application/json": OpenAPIMediaType(schema=schema)})
+
+
 @put(
     "/config",
+    operation_class=_Settings,
     opt={SESSION_ONLY: True},
     security=SESSION_SECURITY,
     responses=documented(401, 403, 409, 413, 415),
@@ -90,7 +119,7 @@ async def list_audit(
     admin: Admin,
     window: AskedWindow,
     actor_id: Annotated[str | None, Parameter(description="only what this admin changed", max_length=64)] = None,
-    action: Annotated[Literal["user.change", "config.change"] | None, Parameter(description="only these")] = None,
+    action: Annotated[Literal["user.create", "user.change", "config.change"] | None, Parameter(description="only these")] = None,
     subject: Annotated[str | None, Parameter(description="only changes of this: a user's id, or `config`", max_length=64)] = None,
 ) -> Envelope[list[AuditView]]:
     rows, total = await admin.audit(window, actor_id=actor_id, action=action, subject=subject)
@@ -99,7 +128,7 @@ async def list_audit(
 
 router = Router(
     "/admin",
-    route_handlers=[get_stats, list_users, get_user, change_user, get_config, change_config, list_audit],
+    route_handlers=[get_stats, list_users, create_user, get_user, change_user, get_config, change_config, list_audit],
     guards=[require_role(ADMIN)],
     tags=["admin"],
 )

@@ -6,6 +6,7 @@ from collections.abc import Awaitable, Callable, Sequence
 from typing import Any
 
 import structlog
+from sqlalchemy.exc import IntegrityError
 
 from api.admin import audit
 from api.admin.live import CHANGEABLE, LiveSettings, schema, why_not
@@ -20,10 +21,14 @@ from api.admin.schemas import (
     UserChange,
     UserStatistics,
 )
+from api.auth.passwords import Passwords
+from api.auth.schemas import RegisterRequest
+from api.auth.service import email_exists
 from api.errors import ConflictError, ValidationFailedError, found
 from api.limits.quotas import Quotas, Usage
 from settings import Settings
 from store.clock import utcnow
+from store.ids import new_id
 from store.models import AuditEntry, User
 from store.models.job import SYNTHESIS
 from store.models.user import ADMIN, SERVICE
@@ -36,10 +41,13 @@ log = structlog.get_logger(__name__)
 
 
 class AdminService:
-    def __init__(self, stores: Stores, live: LiveSettings, quotas: Quotas, inference_ready: Callable[[], Awaitable[bool]]) -> None:
+    def __init__(
+        self, stores: Stores, live: LiveSettings, quotas: Quotas, passwords: Passwords, inference_ready: Callable[[], Awaitable[bool]]
+    ) -> None:
         self.stores = stores
         self.live = live
         self.quotas = quotas
+        self.passwords = passwords
         self.inference_ready = inference_ready
 
     async def users(self, window: Window, *, role: str | None, is_active: bool | None, search: str | None) -> tuple[Sequence[User], int]:
@@ -51,6 +59,26 @@ class AdminService:
         async with self.stores.database.read() as session:
             user = found(await AccountRepository(session).get(user_id), "user")
         return user, await self.quotas.look(user_id)
+
+    async def create_user(self, actor_id: str, wanted: RegisterRequest, request_id: str) -> tuple[User, Usage]:
+        """Make an account for somebody, also while the registration is closed.
+
+        Raises:
+            ConflictError: ``EMAIL_EXISTS``.
+        """
+        password_hash = await self.passwords.hash(wanted.password)
+        named = wanted.model_dump(include={"email", "first_name", "last_name"})
+        user = User(id=new_id("user"), password_hash=password_hash, **named)
+        try:
+            async with self.stores.database.write() as session:
+                accounts = AccountRepository(session)
+                _still_admin(actor_id, await accounts.lock_active_admins())
+                accounts.add(user)
+                await session.flush()
+                audit.note(session, actor_id, audit.NEW_USER, user.id, before={}, after=_state(user), request_id=request_id)
+        except IntegrityError:
+            raise email_exists() from None
+        return user, await self.quotas.look(user.id)
 
     async def change_user(self, actor_id: str, user_id: str, wanted: UserChange, request_id: str) -> tuple[User, Usage]:
         """Change an account. One that is disabled loses its sessions, API keys and reset tokens, and they do not come back with it.

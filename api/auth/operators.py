@@ -1,9 +1,11 @@
-"""What an operator does from a shell: the first admin, and tokens for services of our own."""
+"""What an operator does from a shell: accounts, the first admin, and tokens for services of our own."""
 
 from __future__ import annotations
 
 import re
 from datetime import UTC, datetime
+
+from sqlalchemy.exc import IntegrityError
 
 from api.auth.passwords import Passwords
 from api.auth.tokens import SERVICE as SERVICE_AUDIENCE
@@ -23,6 +25,21 @@ class OperatorError(Exception):
     """What an operator asked for cannot be done; the message says why."""
 
     code = "OPERATOR_ERROR"
+
+
+async def make_user(database: Database, passwords: Passwords, email: str, password: str) -> User:
+    """An account with this address (normalised) and password, also while the registration is closed.
+
+    Raises:
+        OperatorError: there is one already.
+    """
+    user = User(id=new_id("user"), email=email, password_hash=await passwords.hash(password))
+    try:
+        async with database.write() as session:
+            UserRepository(session).add(user)
+    except IntegrityError:
+        raise OperatorError(f"There is an account {email} already") from None
+    return user
 
 
 async def make_admin(database: Database, passwords: Passwords, email: str, password: str) -> tuple[User, bool]:

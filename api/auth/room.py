@@ -39,8 +39,12 @@ class AuthRoom:
         throttle = Throttle(database, settings, secret)
         check = PasswordCheck(passwords, throttle)
         return cls(
-            auth=AuthService(database, tokens, passwords, check),
+            auth=AuthService(database, tokens, passwords, check, registration=settings.registration),
             accounts=AccountService(database, passwords, check, throttle, ring, background),
             api_keys=ApiKeyService(database),
             background=background,
         )
+
+    def apply(self, settings: Settings) -> None:
+        """Take over settings that have changed while the platform runs."""
+        self.auth.registration = settings.registration

@@ -33,9 +33,9 @@ from api.errors import UnauthorizedError, documented
 from api.openapi import PUBLIC_OPT, PUBLIC_SECURITY, SESSION_SECURITY
 
 
-@post("/register", responses=documented(409, 413, 415), summary="Make an account")
+@post("/register", responses=documented(403, 409, 413, 415), summary="Make an account")
 async def register(data: JSONBody[RegisterRequest], auth: NamedDependency[AuthService]) -> Envelope[UserData]:
-    """Make an account."""
+    """Make an account, unless the operator has closed the registration: then 403 `REGISTRATION_CLOSED`, whatever the address."""
     user = await auth.register(data.email, data.password, data.first_name, data.last_name)
     return ok(UserData(user=UserView.of(user)), "Account created")
 

@@ -41,7 +41,10 @@ class AuthService:
     more, access tokens included. It must therefore live as long as any other row of its family.
     """
 
-    def __init__(self, database: Database, tokens: Tokens, passwords: Passwords, check: PasswordCheck) -> None:
+    def __init__(
+        self, database: Database, tokens: Tokens, passwords: Passwords, check: PasswordCheck, *, registration: str = "open"
+    ) -> None:
+        self.registration = registration
         self._database = database
         self._tokens = tokens
         self._passwords = passwords
@@ -52,8 +55,12 @@ class AuthService:
         """Make an account. `email` is normalised already.
 
         Raises:
+            ForbiddenError: ``REGISTRATION_CLOSED``.
             ConflictError: ``EMAIL_EXISTS``, also for the slower of two who register one address at once.
         """
+        if self.registration == "closed":
+            # Before the address is looked for: strangers are not told who has an account.
+            raise ForbiddenError("Nobody can sign up here; ask whoever runs this platform for an account", code="REGISTRATION_CLOSED")
         async with self._database.read() as session:
             if await UserRepository(session).by_email(email):
                 raise email_exists()

@@ -41,7 +41,13 @@ class JobDeleted(msgspec.Struct, frozen=True, kw_only=True):
     id: str
 
 
-@post("/", status_code=HTTPStatus.CREATED, responses=documented(401, 404, 409), summary="Have a text spoken")
+@post(
+    "/",
+    status_code=HTTPStatus.CREATED,
+    responses=documented(401, 404, 409)
+    | {200: ResponseSpec(Envelope[JobOut], generate_examples=False, description="The job that this `Idempotency-Key` has made before")},
+    summary="Have a text spoken",
+)
 async def create_job(
     request: Request[Any, Any, Any],
     principal: Caller,

@@ -59,7 +59,7 @@ async def admin(client: httpx.AsyncClient, app: Litestar) -> Admin:
 
 
 EVERYTHING = [
-    ("GET", "/stats"), ("GET", "/users"), ("GET", "/users/user_1"), ("PATCH", "/users/user_1"),
+    ("GET", "/stats"), ("GET", "/users"), ("POST", "/users"), ("GET", "/users/user_1"), ("PATCH", "/users/user_1"),
     ("GET", "/config"), ("PUT", "/config"), ("GET", "/audit"),
 ]  # fmt: skip
 

@@ -64,6 +64,7 @@ async def test_each_of_them_reaches_what_it_is_for(admin: Admin, app: Litestar) 
     """A setting that is declared to be changeable and reaches nothing would be a lie."""
     rooms, rates, quotas = app.state.rooms, app.state.rates, app.state.quotas
     places: dict[str, tuple[Any, list[Callable[[], Any]]]] = {
+        "registration": ("closed", [lambda: app.state.auth.registration]),
         "requests_per_minute": (1000, [lambda: rates.user_limit]),
         "anonymous_requests_per_minute": (1001, [lambda: rates.address_limit]),
         "samples_per_day": (7, [lambda: quotas.samples_per_day]),
@@ -91,6 +92,7 @@ REFUSED: list[tuple[dict[str, Any], str]] = [
     ({"jobs_per_day": 10**12}, "jobs_per_day"),
     ({"similarity_threshold": 1.5}, "similarity_threshold"),
     ({"speech_cache": 1}, "speech_cache"),
+    ({"registration": "ajar"}, "registration"),
     ({"jwt_secret": "x" * 40}, "jwt_secret"),
     ({"jobs_per_day": 5, "nonsense": 1}, "nonsense"),
     ({}, "body"),

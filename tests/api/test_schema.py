@@ -57,6 +57,7 @@ def test_every_body_has_an_example_that_is_valid(found: dict[str, Any]) -> None:
 
 def test_every_operation_says_what_it_is_and_which_errors_it_has(found: dict[str, Any]) -> None:
     tags = {tag["name"] for tag in found["tags"]}
+    assert len(tags) == len(found["tags"])
     for path, method, operation in operations(found):
         name = f"{method} {path}"
         assert operation["summary"], name
@@ -92,6 +93,11 @@ def test_what_is_not_json_has_its_own_media_type(found: dict[str, Any]) -> None:
     assert answers("/job/{job_id}/progress") == {"text/event-stream"}
     assert answers("/job/{job_id}/timestamps") == {"application/json", "application/x-subrip", "text/vtt"}
     assert {"application/json", "audio/wav", "audio/mpeg"} <= answers("/voice/clones/{clone_id}/synthesize", "post")
+
+
+def test_a_repeated_request_for_a_job_is_answered_with_the_job_too(found: dict[str, Any]) -> None:
+    answers = found["paths"]["/api/v1/job"]["post"]["responses"]
+    assert answers["200"]["content"]["application/json"]["schema"] == answers["201"]["content"]["application/json"]["schema"]
 
 
 def test_limits_of_what_may_be_left_out_are_told(found: dict[str, Any]) -> None:
