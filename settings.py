@@ -26,9 +26,8 @@ class Settings(BaseSettings):
     api_host: str = "127.0.0.1"
     api_port: int = Field(8000, ge=0, le=65535)
     database_url: str = Field("", description="SQLAlchemy address; empty: SQLite in the data folder")
-    cors_origins: str = Field(
-        "", description="origins with commas between, such as `https://app.example.com`, whose web pages may call the API; `*`: all"
-    )
+    database_timeout_s: float = Field(10, gt=0, description="a statement, or a wait for a connection, that takes PostgreSQL longer fails")
+    cors_origins: str = Field("", description="origins, with commas, such as `https://app.example.com`, whose pages may call; `*`: all")
     objects_url: str = Field(
         "", pattern=r"^(s3://[^/?#]+(/[^?#]*)?)?$", description="`s3://bucket/prefix`; empty: the folder `objects` in the data folder"
     )
@@ -55,6 +54,7 @@ class Settings(BaseSettings):
     jwt_secret_previous: SecretStr = Field(
         SecretStr(""), description="others, with commas between, whose tokens and download addresses are good too while it is changed"
     )
+    registration: Literal["open", "closed"] = Field("open", description="`closed`: nobody makes an account but admins and the command line")
     access_token_ttl_s: int = Field(3600, ge=60)
     refresh_token_ttl_s: int = Field(30 * 86400, ge=60)
     reset_token_ttl_s: int = Field(900, ge=60, description="how long a mailed token may set a new password")

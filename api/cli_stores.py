@@ -27,7 +27,7 @@ vectors = typer.Typer(no_args_is_help=True, help="The index of voices.")
 @db.command()
 def upgrade() -> None:
     """Bring the database to the newest revision."""
-    _with_any_revision(start(), lambda database: migrations.upgrade(database.engine))
+    _with_any_revision(start(), lambda database: migrations.upgrade(database.unhurried))
     typer.echo("The database is at the newest revision")
 
 

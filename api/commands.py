@@ -69,7 +69,7 @@ def with_database(settings: Settings, work: Callable[[Database], Awaitable[T]]) 
     async def run() -> T:
         async with reached_database(settings) as database:
             if settings.env == "dev" or database.is_sqlite:
-                await migrations.upgrade(database.engine)
+                await migrations.upgrade(database.unhurried)
             elif not await migrations.is_current(database.engine):
                 raise OperatorError(NOT_CURRENT)
             return await work(database)
@@ -94,7 +94,7 @@ def run_command(work: Coroutine[Any, Any, T]) -> T:
 async def reached_database(settings: Settings) -> AsyncIterator[Database]:
     """The database, once it has answered; closed at the end. Raises UnreachableError."""
     try:
-        database = Database(settings.database)
+        database = Database(settings.database, limit_s=settings.database_timeout_s)
     except (SQLAlchemyError, ImportError) as unusable:
         raise UnreachableError("VOXIFY_DATABASE_URL cannot be used", unusable) from unusable
 

@@ -81,7 +81,8 @@ class Rooms:
         mail_transport: MailTransport | None = None,
     ) -> Rooms:
         limits = Limits(max_bytes=settings.max_upload_bytes, min_seconds=settings.min_sample_s, max_seconds=settings.max_sample_s)
-        streams = ProgressStreams(stores, channels, Outlook(stores.database, slots=settings.worker_slots))
+        bounds = {"user_concurrency": settings.user_concurrency, "speech_concurrency": settings.speech_concurrency}
+        streams = ProgressStreams(stores, channels, Outlook(stores.database, slots=settings.worker_slots, **bounds))
         shop = Workshop.build(
             settings,
             stores,
@@ -143,6 +144,8 @@ class Rooms:
         self.files.links.ttl_s = settings.file_link_ttl_s
         self.clones.require_consent = settings.require_consent
         self.voice_info.settings = settings
+        outlook = self.streams.outlook
+        outlook.user_concurrency, outlook.speech_concurrency = settings.user_concurrency, settings.speech_concurrency
         self.shop.apply(settings)
 
     async def start(self) -> None:

@@ -43,6 +43,7 @@ def open_stores(settings: Settings) -> Stores:
         vectors_dir=settings.vectors_dir,
         bucket=bucket(settings),
         vector_server=vector_server(settings),
+        database_limit_s=settings.database_timeout_s,
     )
 
 

@@ -160,7 +160,7 @@ async def _bell(settings: Settings) -> AsyncIterator[Ring]:
 async def _require_current(settings: Settings, database: Database) -> None:
     """As the API does: bring a database of one's own up to date, and leave that of others to `voxify db upgrade`."""
     if settings.env == "dev" or database.is_sqlite:
-        await migrations.upgrade(database.engine)
+        await migrations.upgrade(database.unhurried)
     elif not await migrations.is_current(database.engine):
         raise OperatorError(NOT_CURRENT)
 

@@ -85,13 +85,13 @@ async def restore(stores: Stores, file: Path, *, force: bool = False) -> Content
     Raises:
         BackupError: the stores are in use already, or the file is no backup, is damaged, or was made of tables of another revision.
     """
-    await migrations.upgrade(stores.database.engine)
+    await migrations.upgrade(stores.database.unhurried)
     kept: set[str] = set()
     contents = Contents()
     try:
         with opened(file, END) as members:
             _check_manifest(members)
-            async with stores.database.engine.execution_options(voxify_write=True).begin() as connection:
+            async with stores.database.unhurried.execution_options(voxify_write=True).begin() as connection:
                 await _make_room(connection, stores, force)
                 await _load(connection, stores, members, contents, kept)
     except BaseException:
@@ -108,7 +108,7 @@ async def _dump(database: Database, folder: Path) -> Contents:
     """The rows of one moment into a file for each table, and the keys that they name into one more."""
     contents = Contents()
     keys = columns_with_keys()
-    async with database.engine.connect() as connection:
+    async with database.unhurried.connect() as connection:
         if not database.is_sqlite:  # where a transaction sees one moment anyway
             await connection.execution_options(isolation_level="REPEATABLE READ", postgresql_readonly=True)
         await connection.begin()

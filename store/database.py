@@ -16,10 +16,13 @@ from sqlalchemy.exc import DBAPIError
 from sqlalchemy.exc import TimeoutError as NoConnectionError
 from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession, async_sessionmaker, create_async_engine
 from sqlalchemy.orm import Session
+from sqlalchemy.pool import NullPool
 from sqlalchemy.util import await_only
 
 from store.inline import Inline, not_here
-from store.postgres import connect_plainly
+from store.json import CODEC
+from store.outage import Outage
+from store.postgres import NoAnswerError, connecting
 
 SQLITE_TIMEOUT_S = 10.0
 SQLITE_PRAGMAS = (f"busy_timeout={SQLITE_TIMEOUT_S * 1000:.0f}", "foreign_keys=ON", "synchronous=NORMAL", "temp_store=MEMORY")
@@ -29,6 +32,9 @@ LOOKING = 5
 """Further connections to PostgreSQL, for `glance`."""
 CHECKPOINT_EVERY = 300
 """Transactions without a thread, which leave it to others to bring the write-ahead log into the file."""
+LIMIT_S = 10.0
+CLOSE_S = 5.0
+"""For taking leave of PostgreSQL, which may no longer answer."""
 
 T = TypeVar("T")
 
@@ -43,13 +49,15 @@ class Database:
     the thread of the event loop (see :class:`~store.inline.Inline`), and only what turns out to be long, or would wait, on another one.
     """
 
-    def __init__(self, url: str) -> None:
+    def __init__(self, url: str, *, limit_s: float = LIMIT_S) -> None:
+        """`limit_s`: how long PostgreSQL may take for a statement, or anybody wait for a connection to it, but for those of `unhurried`."""
         self.url = make_url(url)
+        self.outage = Outage()
         # No overflow: such connections are opened and closed again for every request as soon as there are more requests than the pool
         # has places, and to open one costs many times what is then asked of it.
-        pool = {"pool_size": CONNECTIONS, "max_overflow": 0, "pool_use_lifo": True}
+        pool: dict[str, Any] = {"pool_size": CONNECTIONS, "max_overflow": 0, "pool_use_lifo": True, "pool_timeout": limit_s}
         shared = pool if self.url.database else {}  # a database in memory has one connection
-        self.engine = create_async_engine(self.url, hide_parameters=True, pool_pre_ping=not self.is_sqlite, **shared)
+        self.engine = create_async_engine(self.url, hide_parameters=True, pool_pre_ping=not self.is_sqlite, **CODEC, **shared)
         # How often this process has changed who may do what, and what waits: for those who remember for a moment what they have read.
         self.account_changes = 0
         self.job_changes = 0
@@ -59,7 +67,7 @@ class Database:
             event.listen(self.engine.sync_engine, "connect", _prepare_sqlite)
             event.listen(self.engine.sync_engine, "begin", _begin_sqlite)
         else:
-            event.listen(self.engine.sync_engine, "do_connect", connect_plainly)
+            event.listen(self.engine.sync_engine, "do_connect", connecting(limit_s))
         self._turn: AbstractAsyncContextManager[None] = _Turn() if self.is_sqlite else nullcontext()
         self._read = async_sessionmaker(self.engine, expire_on_commit=False)
         self._write = async_sessionmaker(self.engine.execution_options(voxify_write=True), expire_on_commit=False)
@@ -67,6 +75,8 @@ class Database:
         self._alone = self.engine.execution_options(**alone)
         self._inline: Inline | None = None
         self._looking: AsyncEngine | None = None
+        self.unhurried = self.engine
+        """The engine for what may take long and must not be cut: migrations and backups."""
         if self.is_sqlite:
             if self.url.database not in {None, "", ":memory:"}:
                 self._inline = Inline(self.url)
@@ -74,9 +84,11 @@ class Database:
         else:
             # Without transactions, each of which is two trips more, and without asking first whether the server is still there.
             self._looking = create_async_engine(
-                self.url, hide_parameters=True, isolation_level="AUTOCOMMIT", **(pool | {"pool_size": LOOKING})
+                self.url, hide_parameters=True, isolation_level="AUTOCOMMIT", **CODEC, **(pool | {"pool_size": LOOKING})
             )
-            event.listen(self._looking.sync_engine, "do_connect", connect_plainly)
+            event.listen(self._looking.sync_engine, "do_connect", connecting(limit_s))
+            self.unhurried = create_async_engine(self.url, hide_parameters=True, poolclass=NullPool, **CODEC)
+            event.listen(self.unhurried.sync_engine, "do_connect", connecting(None))
         self._look = async_sessionmaker(self._looking, expire_on_commit=False)
         self._unsaved = 0  # transactions without a thread since the last checkpoint
 
@@ -99,8 +111,12 @@ class Database:
     @asynccontextmanager
     async def read(self) -> AsyncIterator[AsyncSession]:
         """A session to read with; whatever it changes is rolled back."""
-        async with self._read() as session:
-            yield session
+        with self.outage.watch():
+            async with self._read() as session:
+                yield session
+                asked = session.in_transaction()
+        if asked:
+            self.outage.answered()
 
     async def glance(self, look: Callable[[AsyncSession], Awaitable[T]]) -> T:
         """What `look` finds, for what takes a millisecond: one moment on SQLite, each statement its own on PostgreSQL.
@@ -108,17 +124,23 @@ class Database:
         `look` reads only and awaits nothing but the session. It is run a second time, as in :meth:`read`, when it takes longer than
         :data:`~store.inline.LONGEST_S` on SQLite, or the connection to PostgreSQL turns out to be gone.
         """
-        try:
-            if self._inline is not None:
-                with self._inline.reading() as session:
-                    return await look(session)
-            if self._looking is not None:
-                async with self._look() as session:
-                    return await look(session)
-        except DBAPIError as failed:
-            if not (not_here(failed) or failed.connection_invalidated):
-                raise
-        async with self.read() as session:
+        with self.outage.watch():
+            try:
+                found = await self._glance(look)
+            except DBAPIError as failed:
+                gone = failed.connection_invalidated and not isinstance(failed.orig, NoAnswerError)
+                if not (not_here(failed) or gone):
+                    raise
+                async with self._read() as session:
+                    found = await look(session)
+        self.outage.answered()
+        return found
+
+    async def _glance(self, look: Callable[[AsyncSession], Awaitable[T]]) -> T:
+        if self._inline is not None:
+            with self._inline.reading() as session:
+                return await look(session)
+        async with (self._read if self._looking is None else self._look)() as session:
             return await look(session)
 
     @asynccontextmanager
@@ -127,10 +149,12 @@ class Database:
 
         `brief`: it changes a few rows, found by an index, and awaits nothing but the session; on SQLite it then needs no thread.
         """
-        async with self._turn, self._transaction(brief) as session:
-            # Wait for SQLite's write lock here, so that a clock read in the block is not older than the wait.
-            noted = (await session.run_sync(_connection)).info
-            yield session
+        with self.outage.watch(writing=True):
+            async with self._turn, self._transaction(brief) as session:
+                # Wait for SQLite's write lock here, so that a clock read in the block is not older than the wait.
+                noted = (await session.run_sync(_connection)).info
+                yield session
+        self.outage.answered(writing=True)
         # Only now can others read it.
         if changes := noted.pop(ACCOUNT_CHANGES, 0):
             self.account_changes += changes
@@ -151,14 +175,18 @@ class Database:
 
     async def run_alone(self, statement: Executable, values: dict[str, Any]) -> Sequence[Row[Any]]:
         """Run one statement as a transaction of its own, which spares the trips to begin and to end one, and what it returns."""
-        async with self._turn:
-            found = self._inline.run_alone(statement, values) if self._inline is not None else None
-            if found is None:
-                async with self._alone.connect() as connection:
-                    result = await connection.execute(statement, values)
-                    return result.all() if result.returns_rows else []
-        self._unsaved += 1
-        await self._checkpoint()
+        with self.outage.watch(writing=True):
+            async with self._turn:
+                found = self._inline.run_alone(statement, values) if self._inline is not None else None
+                inline = found is not None
+                if found is None:
+                    async with self._alone.connect() as connection:
+                        result = await connection.execute(statement, values)
+                        found = result.all() if result.returns_rows else []
+        self.outage.answered(writing=True)
+        if inline:
+            self._unsaved += 1
+            await self._checkpoint()
         return found
 
     async def _checkpoint(self) -> None:
@@ -169,9 +197,13 @@ class Database:
                 await connection.exec_driver_sql("PRAGMA wal_checkpoint(PASSIVE)")
 
     async def close(self) -> None:
-        await self.engine.dispose()
-        if self._looking is not None:
-            await self._looking.dispose()
+        for engine in (self.engine, self._looking):
+            if engine is not None:
+                try:
+                    async with asyncio.timeout(CLOSE_S):
+                        await engine.dispose()
+                except TimeoutError:
+                    await engine.dispose(close=False)
         if self._inline is not None:
             self._inline.close()
 

@@ -19,14 +19,19 @@ _SQLITE = {
     sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED, sqlite3.SQLITE_READONLY, sqlite3.SQLITE_IOERR, sqlite3.SQLITE_FULL,
     sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_PROTOCOL,
 }  # fmt: skip
-# Of PostgreSQL: no connection, no room, being shut down or started, read-only (a replica), a lock not had in time.
-_SQLSTATES = ("08", "53", "57P", "25006", "55P03")
+# Of PostgreSQL: no connection, no room, being shut down or started, read-only (a replica), a lock or an answer not had in time, a
+# transaction that was left alone.
+_SQLSTATES = ("08", "53", "57P", "25006", "55P03", "57014", "25P03")
 _DISK = {errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EIO, errno.EFBIG, errno.EMFILE, errno.ENFILE}
 LEAST_FREE_BYTES = 32 * 1024**2
 
 
 class NoRoomError(Exception):
     """A folder has too little room left, or cannot be written to."""
+
+
+class UnreachableError(ConnectionRefusedError):
+    """No connection to the database can be had now."""
 
 
 def part_away(failure: BaseException) -> Part | None:
@@ -42,6 +47,12 @@ def part_away(failure: BaseException) -> Part | None:
             return "disk"
         case _:
             return None
+
+
+def database_away(failure: BaseException) -> bool:
+    """Whether the database was not there, which `Database` has said in the log (`store.outage`). Unlike `part_away` it takes no other
+    connection's failure for that."""
+    return isinstance(failure, DBAPIError | NoConnectionError | UnreachableError) and part_away(failure) == "database"
 
 
 def require_room(folder: Path) -> None:

@@ -15,6 +15,8 @@ from sqlalchemy.exc import DBAPIError
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.orm import Session
 
+from store.json import CODEC
+
 LONGEST_S = 0.05
 """How long one look may hold up everything else of the event loop."""
 STEPS = 10_000
@@ -47,7 +49,8 @@ class Inline:
 
     def __init__(self, url: URL) -> None:
         # Whoever finds the pool empty must not wait, which would stop the thread that is to give a connection back.
-        self.engine = create_engine(url.set(drivername="sqlite"), hide_parameters=True, pool_size=POOL, max_overflow=-1, pool_use_lifo=True)
+        pool: dict[str, Any] = {"pool_size": POOL, "max_overflow": -1, "pool_use_lifo": True}
+        self.engine = create_engine(url.set(drivername="sqlite"), hide_parameters=True, **CODEC, **pool)
         event.listen(self.engine, "connect", _prepare)
         event.listen(self.engine, "begin", _begin)
         self._writing = self.engine.execution_options(voxify_begin="BEGIN IMMEDIATE")

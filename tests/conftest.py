@@ -72,7 +72,7 @@ def postgres() -> Iterator[Postgres]:
         async def migrate() -> None:
             await made.run(f"CREATE DATABASE {MIGRATED}")
             database = Database(made.url(MIGRATED))
-            await upgrade(database.engine)
+            await upgrade(database.unhurried)
             await database.close()
 
         asyncio.run(migrate())

@@ -10,12 +10,13 @@ import signal
 import subprocess
 import sys
 import tempfile
+import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from tests.servers import STOP_TIMEOUT_S, free_port, need, stop, wait_for_line, wait_until_ready
+from tests.servers import STOP_TIMEOUT_S, descendants, free_port, need, stop, wait_for_line, wait_until_ready
 
 
 @contextlib.contextmanager
@@ -83,12 +84,57 @@ def chroma_process(folder: Path, port: int | None = None) -> Iterator[tuple[str,
         stop(process)
 
 
+@dataclass(frozen=True)
+class PostgresProcess:
+    """A PostgreSQL that runs. Its address has no database: see `postgres_server`."""
+
+    url: str
+    process: subprocess.Popen[bytes]
+
+    def pause(self) -> None:
+        """Let all of it stand still, with its connections open; returns once it does."""
+        self._signal(signal.SIGSTOP)
+        deadline = time.monotonic() + STOP_TIMEOUT_S
+        while any(state_of(each) != "T" for each in self._all()):
+            self._signal(signal.SIGSTOP)  # one that was just being started too
+            if time.monotonic() > deadline:
+                raise RuntimeError("PostgreSQL does not stand still")
+            time.sleep(0.005)
+
+    def go_on(self) -> None:
+        self._signal(signal.SIGCONT)
+
+    def _all(self) -> list[int]:
+        # Each of them is in a process group of its own.
+        return [self.process.pid, *descendants(self.process.pid)]
+
+    def _signal(self, number: int) -> None:
+        for each in self._all():
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(each, number)
+
+
+def state_of(process: int) -> str:
+    """As the kernel names it; ``T`` for one that is stopped, which one that is gone is taken for."""
+    try:
+        return Path(f"/proc/{process}/stat").read_text().rsplit(")", 1)[1].split()[0]
+    except (FileNotFoundError, ProcessLookupError):
+        return "T"
+
+
 @contextlib.contextmanager
 def postgres_server() -> Iterator[str]:
     """Address of a PostgreSQL of the test's own, on a socket, that syncs nothing to disk. Needs the Debian package postgresql-15.
 
     The address has no database: append the name of one, `postgres` to begin with, to the part before the question mark.
     """
+    with postgres_process() as started:
+        yield started.url
+
+
+@contextlib.contextmanager
+def postgres_process() -> Iterator[PostgresProcess]:
+    """Such a PostgreSQL, to be paused."""
     binaries, as_whom = postgres_binaries(), as_nobody()
     folder = Path(tempfile.mkdtemp(prefix="voxify-pg-"))  # the paths of sockets must be short
     data, log_file = folder / "data", folder / "log"
@@ -108,10 +154,12 @@ def postgres_server() -> Iterator[str]:
                 start_new_session=True,
                 **as_whom,
             )
+        started = PostgresProcess(f"postgresql+asyncpg://voxify@/?host={folder}", process)
         try:
             wait_for_line("database system is ready to accept connections", process, log_file)
-            yield f"postgresql+asyncpg://voxify@/?host={folder}"
+            yield started
         finally:
+            started.go_on()
             process.send_signal(signal.SIGQUIT)  # at once: nothing of it is wanted any more
             stop(process)
     finally:

@@ -8,6 +8,7 @@ from collections.abc import Awaitable, Callable
 import structlog
 
 from store.database import Database
+from store.faults import database_away
 from store.repositories.queue import JobQueue
 from worker.lanes import LANES
 from worker.run import settle
@@ -60,8 +61,9 @@ class Beat:
         while True:
             try:
                 await work()
-            except Exception:
-                log.exception("sweeper could not work")
+            except Exception as failure:
+                if not database_away(failure):
+                    log.exception("sweeper could not work")
             await asyncio.sleep(seconds)
 
 

@@ -12,6 +12,7 @@ from concurrent.futures import Future, wait
 import structlog
 from celery import signals
 
+from store.faults import database_away
 from worker.beat import Ring, ring_due
 from worker.celery_app import TASK, celery_app, queue_of
 from worker.claims import Claims
@@ -59,9 +60,10 @@ class LaneSlots:
     async def _patrol(self, lane: str) -> None:
         try:
             await self.look(lane)
-        except Exception:
-            # The database may be away for a while.
-            log.exception("slot could not work")
+        except Exception as failure:
+            # The database may be away for a while, which it says itself.
+            if not database_away(failure):
+                log.exception("slot could not work")
         finally:
             del self._patrolling[lane]
 
@@ -85,8 +87,8 @@ def hold(looking: Future[None], lane: str, hold_s: float = HOLD_S) -> None:
     wait([looking], hold_s)
     if not looking.done():
         log.info("message let go", lane=lane, reason="its job goes on")
-    elif not looking.cancelled() and (failed := looking.exception()) is not None:
-        # The database may be away for a while; the beat rings again.
+    elif not looking.cancelled() and (failed := looking.exception()) is not None and not database_away(failed):
+        # Of a database that is away is said elsewhere; the beat rings again.
         log.error("slot could not work", exc_info=failed)
 
 

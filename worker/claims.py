@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable, Collection, Mapping
 
 from store.repositories.queue import JobQueue
@@ -25,6 +26,7 @@ class Claims:
 
         `claimed` is called when there is one, before it begins.
         """
+        asked_at = asyncio.get_running_loop().time()
         at_once = max((self.lane_concurrency.get(lane_of(kind), 0) for kind in kinds), default=0)
         async with self.runner.stores.database.write() as session:
             job = await JobQueue(session).claim(
@@ -33,5 +35,5 @@ class Claims:
         if job is None:
             return False
         claimed()
-        await self.runner.run(job)
+        await self.runner.run(job, asked_at=asked_at)
         return True

@@ -29,7 +29,7 @@ class AttemptFailedError(WorkError):
 
 
 class LeaseLostError(WorkError):
-    """Somebody else has the job now; whoever meets this stops and writes nothing."""
+    """Somebody else has the job now, or may have it; whoever meets this stops and writes nothing."""
 
 
 class NotYetError(WorkError):

@@ -14,6 +14,7 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from store.clock import utcnow
 from store.database import Database
+from store.faults import database_away
 from store.repositories.depth import Depth, DepthRepository
 from worker.lanes import LANES, OTHER, lane_of
 
@@ -47,7 +48,8 @@ class QueueGauges:
                     now = utcnow()
                     kinds = await DepthRepository(session).by_kind(now)
             except (SQLAlchemyError, OSError, TimeoutError) as unreadable:
-                log.warning("queue cannot be read", reason=type(unreadable).__name__)
+                if not (database_away(unreadable) or database.outage.lasts):
+                    log.warning("queue cannot be read", reason=type(unreadable).__name__)
                 self.readable.set(0)
                 self.oldest.clear()
                 self.depth.clear()

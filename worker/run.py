@@ -7,12 +7,13 @@ import secrets
 import time
 from collections.abc import Awaitable, Callable, Mapping
 from contextlib import suppress
+from dataclasses import dataclass
 
 import structlog
 from sqlalchemy.exc import SQLAlchemyError
 
 import tracing
-from store.faults import part_away
+from store.faults import database_away, part_away
 from store.models import Job
 from store.models.job import CLONE_BUILD, COMPLETED, FAILED, PENDING, SYNTHESIS
 from store.repositories.limits import UsageRepository
@@ -35,8 +36,17 @@ QUOTA_EXCEEDED = "QUOTA_EXCEEDED"
 OUTSIDE = ("database", "objects")
 RETRY_S = 5.0
 BEATS_A_LEASE = 3
+TAKEN = "another worker has it, or it is gone"
+UNHEARD = "no sign of life could be written for as long as the lease lasts"
 
 log = structlog.get_logger(__name__)
+
+
+@dataclass(slots=True)
+class _Held:
+    """A lease as its holder knows it: `until` is a time of the event loop's clock, never later than the database's."""
+
+    until: float
 
 
 class JobRunner:
@@ -66,11 +76,13 @@ class JobRunner:
         """A name for one claim, never used again, so that two claims of one process cannot be taken for each other."""
         return f"w-{secrets.token_hex(8)}"
 
-    async def run(self, job: Job, work: Work | None = None) -> str:
+    async def run(self, job: Job, work: Work | None = None, *, asked_at: float | None = None) -> str:
         """Run a job that this process has just claimed, and return the status it is left in.
 
-        `work` stands in for the handler's own `run`. When this is cancelled (the process stops), the job goes back to the queue.
+        `work` stands in for the handler's own `run`; `asked_at` is when the claim was begun, by the clock of the event loop, if that was
+        not just now. When this is cancelled (the process stops), the job goes back to the queue.
         """
+        held = _Held((asyncio.get_running_loop().time() if asked_at is None else asked_at) + self.lease_s)
         lease = Lease(job.id, job.lease_owner or "", job.attempt)
         began, status = time.monotonic(), "interrupted"
         about: tracing.Attributes = {"voxify.job_id": job.id, "voxify.kind": job.kind, "voxify.attempt": job.attempt}
@@ -84,14 +96,16 @@ class JobRunner:
             self.notify(job.id)
             log.info("job started", kind=job.kind)
             try:
-                status = await self._guarded(job, lease, work or self.handlers[job.kind].run)
-            except LeaseLostError:
-                log.warning("job lost", reason="another worker has it, or it is gone")
+                status = await self._guarded(job, lease, held, work or self.handlers[job.kind].run)
+            except LeaseLostError as lost:
+                log.warning("job lost", reason=str(lost) or TAKEN)
                 status = "lost"
             except asyncio.CancelledError:
-                async with self.stores.database.write() as session:
-                    await JobQueue(session).put_back(lease, 0, "Waiting to be tried again", count_attempt=False)
-                log.info("job put back", reason="the worker stops")
+                await self._leave(lease)
+                raise
+            except (SQLAlchemyError, OSError) as failure:
+                if database_away(failure):
+                    log.warning("job not ended", reason="the database is away; its lease runs out")
                 raise
             finally:
                 self.notify(job.id)
@@ -102,9 +116,21 @@ class JobRunner:
             log.info("job ended", status=status)
             return status
 
-    async def _guarded(self, job: Job, lease: Lease, work: Work) -> str:
+    async def _leave(self, lease: Lease) -> None:
+        """Put back what the process, which stops, will not finish."""
         try:
-            outcome = await self._with_heartbeat(lease, work(job, self._reporter(lease)))
+            async with self.stores.database.write() as session:
+                await JobQueue(session).put_back(lease, 0, "Waiting to be tried again", count_attempt=False)
+        except (SQLAlchemyError, OSError) as failure:
+            if not database_away(failure):
+                raise
+            log.warning("job not put back", reason="the worker stops and the database is away; its lease runs out")
+        else:
+            log.info("job put back", reason="the worker stops")
+
+    async def _guarded(self, job: Job, lease: Lease, held: _Held, work: Work) -> str:
+        try:
+            outcome = await self._with_heartbeat(lease, held, work(job, self._reporter(lease)))
         except NotYetError as wait:
             log.info("job waits", reason=wait.message)
             return await self._put_back(lease, wait.retry_in_s, wait.message, count_attempt=False)
@@ -150,37 +176,43 @@ class JobRunner:
             if outcome.wakes:
                 await queue.wake(outcome.wakes)
 
-    async def _with_heartbeat(self, lease: Lease, work: Awaitable[Outcome]) -> Outcome:
-        """The outcome of `work`, which is cancelled when the lease is lost."""
+    async def _with_heartbeat(self, lease: Lease, held: _Held, work: Awaitable[Outcome]) -> Outcome:
+        """The outcome of `work`, which is cancelled when the lease is lost, or may be because nobody could be told that it is worked on."""
+        clock = asyncio.get_running_loop().time
         working = asyncio.ensure_future(work)
-        beating = asyncio.create_task(self._beat(lease))
+        beating = asyncio.create_task(self._beat(lease, held))
         try:
-            await asyncio.wait((working, beating), return_when=asyncio.FIRST_COMPLETED)
+            # Not left to the beat, which may just wait for a database that stands still.
+            while not (working.done() or beating.done()) and (left := held.until - clock()) > 0:
+                await asyncio.wait((working, beating), timeout=left, return_when=asyncio.FIRST_COMPLETED)
             if working.done():
                 return working.result()
-            beating.result()
-            raise LeaseLostError  # the beat ends by raising alone
+            if beating.done():
+                beating.result()
+            raise LeaseLostError(UNHEARD)
         finally:
             for task in (working, beating):
                 task.cancel()
             await asyncio.gather(working, beating, return_exceptions=True)
 
-    async def _beat(self, lease: Lease) -> None:
+    async def _beat(self, lease: Lease, held: _Held) -> None:
         clock = asyncio.get_running_loop().time
-        held_until = clock() + self.lease_s
+        pause = min(self.lease_s / BEATS_A_LEASE, 1.0)
         while True:
-            await asyncio.sleep(min(self.lease_s / BEATS_A_LEASE, 1.0))
+            await asyncio.sleep(pause)
             asked_at = clock()
+            if asked_at > held.until:
+                # The process stood still. Perhaps nobody has taken the job: it is worth asking once.
+                held.until = asked_at + pause
             try:
                 async with self.stores.database.write() as session:
-                    held = await JobQueue(session).heartbeat(lease, self.lease_s)
-            except (SQLAlchemyError, OSError):  # a refused connection comes as the latter
-                log.warning("heartbeat failed", exc_info=True)
-                held = clock() < held_until
+                    if not await JobQueue(session).heartbeat(lease, self.lease_s):
+                        raise LeaseLostError
+            except (SQLAlchemyError, OSError) as failure:  # a refused connection comes as the latter
+                if not database_away(failure):
+                    log.warning("heartbeat failed", exc_info=True)
             else:
-                held_until = asked_at + self.lease_s
-            if not held:
-                raise LeaseLostError
+                held.until = asked_at + self.lease_s
 
     def _reporter(self, lease: Lease) -> Report:
         async def report(progress: float, message: str) -> None:
@@ -190,9 +222,7 @@ class JobRunner:
             except (SQLAlchemyError, OSError) as failure:
                 if part_away(failure) is None:
                     raise
-                # News that nobody misses for long. Whether the lease still holds, the heartbeat finds out.
-                log.warning("progress not written", reason=type(failure).__name__)
-                return
+                return  # news that nobody misses for long; whether the lease still holds, the heartbeat finds out
             if not held:
                 raise LeaseLostError
             self.notify(lease.job_id)

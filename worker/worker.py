@@ -7,6 +7,7 @@ from collections.abc import Collection, Mapping
 
 import structlog
 
+from store.faults import database_away
 from worker.beat import Beat
 from worker.claims import Claims
 from worker.lanes import LANES
@@ -73,9 +74,10 @@ class Worker:
             bell.clear()
             try:
                 worked = await self.claims.claim_and_run(kinds)
-            except Exception:
-                # The database may be away for a while; the slot outlives it.
-                log.exception("slot could not work")
+            except Exception as failure:
+                # The database may be away for a while, which it says itself; the slot outlives it.
+                if not database_away(failure):
+                    log.exception("slot could not work")
                 worked = False
             if worked:
                 self.ring()  # what waited for this job may be due now

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator
 from contextlib import suppress
-from datetime import timedelta
 
 import numpy as np
 import structlog
@@ -17,11 +16,11 @@ from api.errors import ApiError, BadRequestError, ConflictError, UnavailableErro
 from api.jobs.making import check_emotion, check_length, synthesis_job
 from api.limits.quotas import Quotas, storage_full
 from audio.encode import StreamEncoder
-from store.clock import utcnow
 from store.models import Clone, Job
-from store.models.job import COMPLETED, FAILED, PROCESSING
+from store.models.job import COMPLETED, FAILED
 from store.presets import shipped
 from store.repositories.jobs import JobRepository
+from store.repositories.queue import JobQueue
 from worker.errors import InferenceUnavailableError, JobFailedError, LeaseLostError, NotYetError, WorkError
 from worker.events import DIRECT_FAILURE
 from worker.handlers.base import Outcome, Report
@@ -117,12 +116,9 @@ class DirectSpeech:
             config=wanted.config,
             request_id=request_id,
         )
-        # Claimed as it is made, so that no worker takes it first.
-        job.status, job.attempt, job.started_at = PROCESSING, 1, utcnow()
-        job.lease_owner, job.lease_until = self.runner.new_owner(), utcnow() + timedelta(seconds=self.runner.lease_s)
         async with self.stores.database.write() as session:
             await self.quotas.take_job(session, user_id)
-            session.add(job)
+            await JobQueue(session).begin(job, self.runner.new_owner(), self.runner.lease_s)
         return job
 
     async def _ready(self, user_id: str, clone_id: str) -> Clone:

@@ -169,12 +169,12 @@ def judge_skew(whose: str, theirs: float, asked: float, answered: float) -> str:
     """Compare a clock, in seconds since 1970, that was asked between two times of ours.
 
     Raises:
-        TroubleError: leases and limits go wrong.
+        TroubleError: limits and tokens go wrong.
         DoubtError: they are off by more than a second.
     """
     skew = 0.0 if asked <= theirs <= answered else min(abs(theirs - asked), abs(theirs - answered))
     found = f"this clock and that of {whose} differ by {skew:.1f} s"
-    advice = "Have the clocks of both machines kept by NTP: leases, limits and tokens compare times"
+    advice = "Have the clocks of both machines kept by NTP: limits and tokens compare times"
     if skew > LARGE_SKEW_S:
         raise TroubleError(found, advice)
     if skew > SKEW_S:

@@ -64,10 +64,40 @@ def free_in_s(remaining: Sequence[float], slots: int, ahead_s: float) -> float:
     raise ValueError("there must be a slot")
 
 
-def waiting(place: Place, running: Sequence[Spent], seconds_a_unit: float | None, slots: int, now: datetime) -> Standing:
-    """Of a job that waits. `slots` is how many jobs are worked on at once."""
+def waiting(
+    place: Place,
+    running: Sequence[Spent],
+    seconds_a_unit: float | None,
+    slots: int,
+    now: datetime,
+    *,
+    per_user: int = 0,
+    at_once: int = 0,
+) -> Standing:
+    """Of a job that waits: it begins once a slot is free for it and, where there are bounds, there is room below them.
+
+    Args:
+        slots: how many jobs are worked on at once.
+        per_user: and of one user, whose own jobs then hold it up however many slots are free; 0: no bound.
+        at_once: and whatever the slots; 0: no bound.
+    """
     if seconds_a_unit is None:
         return Standing(place.position)
-    left = [remaining_s(job, seconds_a_unit, now) or 0.0 for job in running]
-    begins = free_in_s(left, max(1, slots, len(left)), place.ahead * seconds_a_unit)
+    slots = min(slots, at_once or slots)
+    left = [(job.user_id, remaining_s(job, seconds_a_unit, now) or 0.0) for job in running]
+    begins = 0.0
+    if per_user:
+        own = [each for user_id, each in left if user_id == place.user_id]
+        begins = _room_in_s(own, per_user, per_user, place.own * seconds_a_unit)
+    users = place.idle + len({user_id for user_id, _ in left})
+    if not per_user or users * per_user > slots:  # else nobody is in anybody's way
+        begins = max(begins, _room_in_s([each for _, each in left], slots, at_once, place.ahead * seconds_a_unit))
     return Standing(place.position, round(begins + place.size * seconds_a_unit, 1))
+
+
+def _room_in_s(remaining: list[float], slots: int, bound: int, ahead_s: float) -> float:
+    """As `free_in_s`. More may run than slots and bounds would have, for nobody holds up who speaks at once: they are slots of their own,
+    unless the `bound` counts them, where the first ones to end make no room."""
+    if bound:
+        remaining = sorted(remaining)[-bound:]
+    return free_in_s(remaining, max(1, slots, len(remaining)), ahead_s)

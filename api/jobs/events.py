@@ -19,6 +19,7 @@ from litestar.response import ServerSentEventMessage
 from api.jobs.estimates import ENDED, Standing
 from api.jobs.outlook import Outlook
 from api.jobs.schemas import JobOut
+from store.faults import database_away
 from store.models import Job
 from store.models.job import FINAL
 from store.repositories.jobs import JobRepository, Stamp
@@ -196,9 +197,10 @@ class ProgressStreams:
             try:
                 for start in range(0, len(due), BATCH):
                     await self._look(due[start : start + BATCH])
-            except Exception:
-                # The database may be away for a while; streams stay open and hear more when it is back.
-                log.exception("watched jobs could not be read")
+            except Exception as failure:
+                # The database may be away for a while, which it says itself; streams stay open and hear more when it is back.
+                if not database_away(failure):
+                    log.exception("watched jobs could not be read")
 
     async def _look(self, job_ids: Collection[str]) -> None:
         async with self.stores.database.read() as session:

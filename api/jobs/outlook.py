@@ -29,17 +29,23 @@ SHARE = 20
 
 @dataclass(frozen=True, slots=True)
 class _Tail:
-    """Levels of all that waits, in order; how much is ahead of each and, at the end, of whoever comes next; the last level of each user."""
+    """Levels of all that waits, in order; how much is ahead of each and, at the end, of whoever comes next; the last place of each user;
+    and `Place.idle`."""
 
     levels: Sequence[int]
     ahead: Sequence[float]
-    last_of: Mapping[str, int]
+    last_of: Mapping[str, Place]
+    idle: int
 
     @classmethod
     def of(cls, places: Iterable[Place]) -> _Tail:
         by_level = sorted(places, key=lambda place: place.level)
-        last_of = {place.user_id: place.level for place in by_level}
-        return cls([place.level for place in by_level], [0.0, *accumulate(place.size for place in by_level)], last_of)
+        last_of = {place.user_id: place for place in by_level}
+        idle = by_level[0].idle if by_level else 0
+        return cls([place.level for place in by_level], [0.0, *accumulate(place.size for place in by_level)], last_of, idle)
+
+
+_NONE_BEFORE = Place(0, 0.0, 0.0, level=0)
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,13 +56,18 @@ class _Lane:
     running: Sequence[Spent]
     seconds_a_unit: float | None
     slots: int
+    per_user: int
+    at_once: int
     tail: _Tail | None  # where `places` has all that waited then
 
     def standing(self, job: Job) -> Standing:
         now = utcnow()
         if job.status == PENDING:
             place = self.places.get(job.id) or (self._behind(job) if self.tail else None)
-            return ENDED if place is None else waiting(place, self.running, self.seconds_a_unit, self.slots, now)
+            if place is None:
+                return ENDED
+            bounds = {"per_user": self.per_user, "at_once": self.at_once}
+            return waiting(place, self.running, self.seconds_a_unit, self.slots, now, **bounds)
         began = job.claimed_at or job.started_at
         if job.status != PROCESSING or began is None:
             return ENDED
@@ -66,9 +77,11 @@ class _Lane:
     def _behind(self, job: Job) -> Place:
         """About where a job stands that came after the look: behind all on the level next to the last one of its user."""
         assert self.tail is not None
-        level = 1 + self.tail.last_of.get(job.user_id, 0)
+        last = self.tail.last_of.get(job.user_id, _NONE_BEFORE)
+        level = 1 + last.level
         before = bisect_right(self.tail.levels, level)
-        return Place(before + 1, self.tail.ahead[before], size_of(job), job.user_id, level)
+        idle = self.tail.idle + (last is _NONE_BEFORE)
+        return Place(before + 1, self.tail.ahead[before], size_of(job), job.user_id, level, last.own + last.size, idle)
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,11 +95,13 @@ class _Seen:
 
 
 class Outlook:
-    """`slots`: jobs of speech that this process works on at once."""
+    """`slots`: jobs of speech that this process works on at once; the others bound what is claimed, see `worker.claims.Claims`."""
 
-    def __init__(self, database: Database, *, slots: int) -> None:
+    def __init__(self, database: Database, *, slots: int, user_concurrency: int = 0, speech_concurrency: int = 0) -> None:
         self.database = database
         self.slots = slots
+        self.user_concurrency = user_concurrency
+        self.speech_concurrency = speech_concurrency
         self._seen: dict[tuple[str, ...], _Seen] = {}
         self._looking = asyncio.Lock()
 
@@ -136,11 +151,13 @@ class Outlook:
     async def _look(self, session: AsyncSession, kinds: tuple[str, ...], job_ids: Collection[str] | None) -> _Lane:
         order = QueueOrder(session)
         # Nobody waits: there is no place to be found.
-        places = {} if job_ids is not None and not job_ids else await order.places(kinds, job_ids)
-        slots = self.slots if kinds == LANES[SPEECH] else 1
+        per_user = self.user_concurrency
+        places = {} if job_ids is not None and not job_ids else await order.places(kinds, job_ids, own=per_user > 0)
+        slots, at_once = (self.slots, self.speech_concurrency) if kinds == LANES[SPEECH] else (1, 0)
         running = await order.running(kinds)
         tail = _Tail.of(places.values()) if job_ids is None else None
-        return _Lane(places, running, pace(await order.recent(kinds), running, utcnow()), slots, tail)
+        seconds_a_unit = pace(await order.recent(kinds), running, utcnow())
+        return _Lane(places, running, seconds_a_unit, slots, per_user, at_once, tail)
 
 
 def _lane(kind: str) -> tuple[str, ...]:

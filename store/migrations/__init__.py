@@ -23,13 +23,13 @@ def config(connection: Connection | None = None) -> Config:
 
 async def upgrade(engine: AsyncEngine) -> None:
     """Bring the database to the newest revision; nothing happens when it is there already."""
-    # As a writer from the start: of two processes that start at once on SQLite, the second waits and finds the work done.
-    async with engine.execution_options(voxify_write=True).connect() as connection:
+    # As a writer from the start: of two processes that start at once on SQLite, the second waits and finds the work done. In a transaction
+    # that is there already, or Alembic ends one after each migration, and the second comes in between with what it has read before.
+    async with engine.execution_options(voxify_write=True).begin() as connection:
         if engine.dialect.name == "postgresql":
             # The same there. It ends with the connection's transaction, in which all migrations are made.
             await connection.exec_driver_sql(f"SELECT pg_advisory_xact_lock({LOCK})")
         await connection.run_sync(lambda sync: command.upgrade(config(sync), "head"))
-        await connection.commit()
 
 
 def head() -> str:

@@ -179,6 +179,33 @@ async def test_the_promise_is_kept_within_a_factor_of_two(me: Caller, stranger: 
         assert 0.5 <= promised[job_id] / took[job_id] <= 2, (promised[job_id], took[job_id])
 
 
+async def test_the_promise_is_kept_where_one_person_may_not_have_all_slots(me: Caller, stranger: Caller) -> None:
+    """Two slots, and one job of a person at once: whoever has many of their own waits for each of them, though a slot is free."""
+    rooms = me.app.state.rooms
+    rooms.apply(me.app.state.settings.model_copy(update={"user_concurrency": 1}))
+    rooms.worker.runner.handlers["synthesis"] = Scripted()
+    first = await waiting(me, text_length=80)
+    rooms.worker.ring()
+    await me.until(f"/job/{first}", "completed")
+    mine = [Job(id=new_id("job"), user_id=me.who.id, text_length=100, available_at=utcnow()) for _ in range(8)]
+    theirs = Job(id=new_id("job"), user_id=stranger.who.id, text_length=60, available_at=utcnow())
+    await me.add(*mine, theirs)
+    rooms.worker.ring()
+    began = time.monotonic()
+    promised = {
+        job["id"]: time.monotonic() - began + job["eta_seconds"]
+        for job in await me.data("GET", "/job")
+        if job["status"] in {"pending", "processing"}
+    }
+    alone = await me.data("GET", f"/job/{mine[-1].id}")
+    for job in mine:
+        await me.until(f"/job/{job.id}", "completed")
+    for job in mine[2:]:
+        took = ((await me.row(Job, job.id)).completed_at - job.available_at).total_seconds()
+        assert 0.5 <= promised[job.id] / took <= 2, (promised[job.id], took)
+    assert alone["eta_seconds"] == pytest.approx(promised[mine[-1].id], rel=0.5), "asked for alone or in a list"
+
+
 async def test_a_long_queue_is_looked_at_now_and_then(quiet: Caller, stranger: Caller, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(outlook_module, "SHORT", 2)
     monkeypatch.setattr(outlook_module, "SHARE", 10**9)

@@ -73,7 +73,7 @@ async def house(topology: Topology, replicas: int, logs: Path | None = None) -> 
         _start(built, "postgres", "redis", "s3", "chroma", "epmd")
         built.s3.bucket(BUCKET)
         database = Database(built.database_url)
-        await upgrade(database.engine)
+        await upgrade(database.unhurried)
         await database.close()
         await built.gate.open()
         _start(built, "inference", "rabbitmq", "api", "worker", "beat")

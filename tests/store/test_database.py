@@ -11,14 +11,16 @@ from hypothesis import given
 from hypothesis import strategies as st
 from sqlalchemy import select, text
 from sqlalchemy.dialects import postgresql, sqlite
-from sqlalchemy.exc import IntegrityError, OperationalError
+from sqlalchemy.exc import DBAPIError, IntegrityError, OperationalError
 
+from store import postgres
 from store.database import Database
+from store.faults import part_away
 from store.models import Job, User
 from store.models.base import UtcDateTime
 from store.models.job import SAMPLE_PROCESSING
 from store.stores import Stores
-from tests.store.conftest import SQLITE_ONLY
+from tests.store.conftest import POSTGRESQL_ONLY, SQLITE_ONLY
 
 
 @SQLITE_ONLY
@@ -129,6 +131,34 @@ async def test_foreign_keys_are_enforced(job: Any) -> None:
         await job(user_id="user_nobody")
 
 
+async def test_what_json_cannot_say_is_null_and_not_a_row_that_nobody_can_write_or_read(database: Database, job: Any) -> None:
+    made = await job(config={"words": "Grüße 你好", "measured": [float("nan"), float("inf"), 0.1], 1: (2, None)})
+    async with database.read() as session:
+        assert (await session.get_one(Job, made.id)).config == {"words": "Grüße 你好", "measured": [None, None, 0.1], "1": [2, None]}
+
+
+@POSTGRESQL_ONLY
+async def test_a_connection_that_closes_while_it_is_made_ready_is_a_database_that_is_away(
+    database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    connect = postgres._connect
+
+    async def cut_off(*arguments: Any, **parameters: Any) -> Any:
+        opened = await connect(*arguments, **parameters)
+        opened.terminate()
+        return opened
+
+    monkeypatch.setattr(postgres, "_connect", cut_off)
+    fresh = Database(database.url.render_as_string(hide_password=False))
+    try:
+        for ask in (fresh.glance(lambda session: session.scalar(select(1))), fresh.run_alone(select(1), {})):
+            with pytest.raises(DBAPIError) as failed:
+                await ask
+            assert part_away(failed.value) == "database"
+    finally:
+        await fresh.close()
+
+
 @given(st.datetimes(timezones=st.timezones()))
 def test_times_survive_both_databases_in_utc(moment: datetime) -> None:
     column = UtcDateTime()
@@ -137,13 +167,12 @@ def test_times_survive_both_databases_in_utc(moment: datetime) -> None:
     except OverflowError:  # beyond the year 9999 or before the year 1 in UTC
         return
     for dialect in (sqlite.dialect(), postgresql.dialect()):
-        bound = column.process_bind_param(moment, dialect)
-        back = column.process_result_value(bound, dialect)
-        assert back is not None
+        written = column.dialect_impl(dialect).bind_processor(dialect)
+        read = column.dialect_impl(dialect).result_processor(dialect, None) or (lambda value: value)
+        back = read(written(moment))
         assert back == utc
         assert back.utcoffset() == timedelta(0)
-    assert column.process_bind_param(None, sqlite.dialect()) is None
-    assert column.process_result_value(None, sqlite.dialect()) is None
+        assert read(written(None)) is None
 
 
 async def test_a_time_comes_back_to_the_microsecond(database: Database, user: Any) -> None:

@@ -80,7 +80,7 @@ from store.migrations import upgrade
 database = Database(sys.argv[1])
 print("ready", flush=True)
 sys.stdin.readline()
-asyncio.run(upgrade(database.engine))
+asyncio.run(upgrade(database.unhurried))
 """
 
 

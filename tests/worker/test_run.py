@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import Awaitable, Callable
 from datetime import timedelta
 from pathlib import Path
@@ -12,6 +13,7 @@ from sqlalchemy import update
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from store.clock import utcnow
+from store.faults import UnreachableError
 from store.models import Job
 from store.repositories.jobs import JobRepository
 from store.repositories.queue import JobQueue
@@ -235,6 +237,40 @@ async def test_a_heartbeat_that_cannot_reach_the_database_does_not_stop_the_work
     running = runner(stores, Scripted(work), lease_s=0.5)
     assert await running.run(await claim(running)) == "completed"
     assert (await job_row(made.id)).attempt == 1
+
+
+async def test_a_job_of_which_nobody_can_be_told_for_a_lease_is_given_up(
+    stores: Stores, make_job: MakeJob, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def refused(self: JobQueue, lease: object, lease_s: float) -> bool:
+        raise UnreachableError
+
+    async def work(job: Job, report: Report) -> Outcome:
+        await asyncio.Event().wait()
+        raise AssertionError
+
+    await make_job()
+    monkeypatch.setattr(JobQueue, "heartbeat", refused)
+    running = runner(stores, Scripted(work), lease_s=0.3)
+    async with asyncio.timeout(30):
+        assert await running.run(await claim(running)) == "lost"
+
+
+async def test_a_process_that_stood_still_goes_on_with_a_job_that_nobody_has_taken(
+    stores: Stores, make_job: MakeJob, job_row: ReadJob
+) -> None:
+    made = await make_job()
+
+    async def work(job: Job, report: Report) -> Outcome:
+        await asyncio.sleep(0)
+        time.sleep(0.7)  # noqa: ASYNC251 - all of it stands still, for longer than the lease
+        before = (await job_row(made.id)).lease_until
+        while (await job_row(made.id)).lease_until == before:
+            await asyncio.sleep(0.01)
+        return Outcome()
+
+    running = runner(stores, Scripted(work), lease_s=0.5)
+    assert await running.run(await claim(running)) == "completed"
 
 
 async def test_the_sound_of_a_job_that_was_cancelled_at_its_end_does_not_stay(stores: Stores, make_job: MakeJob, job_row: ReadJob) -> None:

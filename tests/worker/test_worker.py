@@ -24,6 +24,9 @@ class SlowQueue:
     async def write(self) -> AsyncIterator[Any]:
         yield self
 
+    def get_bind(self) -> Any:
+        return SimpleNamespace(dialect=SimpleNamespace(name="sqlite"))
+
     async def scalar(self, statement: Any) -> None:
         # Both of what waits and of what runs; a lane looks at no other's.
         (kinds,) = {frozenset(value) for value in statement.compile().params.values() if isinstance(value, list | tuple)}
