@@ -1,8 +1,8 @@
 """The tables."""
 
 from store.models.base import Base
-from store.models.job import Job, JobTimestamps
-from store.models.library import VoiceFavorite, VoicePreview, VoiceUsage
+from store.models.job import Job, JobTimestamps, Turn
+from store.models.library import VoiceFavorite, VoicePreview, VoiceRating, VoiceUsage
 from store.models.limits import AuditEntry, Counter, SettingOverride
 from store.models.training import CloneTraining, TrainingSample
 from store.models.user import ApiKey, PasswordReset, RefreshToken, Throttle, User
@@ -27,9 +27,11 @@ __all__ = [
     "SettingOverride",
     "Throttle",
     "TrainingSample",
+    "Turn",
     "User",
     "VoiceFavorite",
     "VoicePreview",
+    "VoiceRating",
     "VoiceUsage",
     "Webhook",
     "WebhookAttempt",

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from collections.abc import Collection
 from datetime import datetime
 from typing import Any
 
@@ -113,6 +114,21 @@ class Job(Timestamps, Base):
     def __init__(self, **columns: Any) -> None:
         # Here and not where the row is written: that may be done for several requests together.
         super().__init__(**{"traceparent": tracing.traceparent()} | columns)
+
+
+class Turn(Base):
+    """When a job of somebody's was last claimed in a lane: of those who run equally many, whoever it is longest ago for comes next."""
+
+    __tablename__ = "turns"
+
+    user_id: Mapped[str] = mapped_column(ForeignKey("users.id", ondelete="CASCADE"), primary_key=True)
+    lane: Mapped[str] = mapped_column(String(32), primary_key=True)  # see `key`
+    claimed_at: Mapped[datetime]
+
+    @staticmethod
+    def key(kinds: Collection[str]) -> str:
+        """What the lane of these kinds is called here. Lanes have no kind in common."""
+        return min(kinds, default="")
 
 
 class JobTimestamps(Base):

@@ -12,7 +12,7 @@ from sqlalchemy import ColumnElement, Select, bindparam, case, func, select, uni
 from sqlalchemy.orm import aliased
 
 from store.clock import utcnow
-from store.models import Job
+from store.models import Job, Turn
 from store.models.base import UtcDateTime
 from store.models.job import COMPLETED, PENDING, PROCESSING
 from store.repositories.base import Repository
@@ -26,7 +26,8 @@ RECENT = 10
 class Place:
     """Where a waiting job stands. `position` is from 1; `ahead` is the size of all jobs before it, `size` its own (see `size_of`).
 
-    `level` is how many jobs its user, `user_id`, runs when it is claimed, itself included, if nothing that runs now ended before.
+    `level` is how many jobs its user, `user_id`, runs when it is claimed, itself included, if nothing that runs now ended before. Where it
+    was asked for, `own` is what of `ahead` is that user's, and `idle` how many users wait and run nothing.
     """
 
     position: int
@@ -34,16 +35,19 @@ class Place:
     size: float
     user_id: str = ""
     level: int = 1
+    own: float = 0.0
+    idle: int = 0
 
 
 @dataclass(frozen=True, slots=True)
 class Spent:
-    """A job under way or done: its size, when its newest attempt began, and how far it is in percent."""
+    """A job under way or done: its size, when its newest attempt began, how far it is in percent, and whose it is."""
 
     size: float
     began: datetime
     progress: float
     ended: datetime | None
+    user_id: str = ""
 
 
 def size_of(job: Job) -> float:
@@ -54,14 +58,16 @@ def size_of(job: Job) -> float:
 class QueueOrder(Repository[Job]):
     model = Job
 
-    async def places(self, kinds: Collection[str], job_ids: Collection[str] | None = None) -> dict[str, Place]:
-        """Where the waiting jobs of these kinds stand that are named, or all. Those that do not wait are left out.
+    async def places(self, kinds: Collection[str], job_ids: Collection[str] | None = None, *, own: bool = False) -> dict[str, Place]:
+        """Where the waiting jobs of these kinds stand that are named, or all. Those that do not wait are left out. With `own` also what the
+        bound of one user's jobs asks for.
 
         `claim` takes a job of whoever runs the fewest. If nothing that runs ended, a user's n-th job would be claimed when that user runs
-        what runs now and n - 1 more: that sum is its level, and the order is by level, then priority, then age. Within a user it is
-        priority, then age. What is not due yet comes behind all that is, by its time.
+        what runs now and n - 1 more: that sum is its level, and the order is by level, then priority, then whose turn was longest ago: that
+        of a first job is known, that of an n-th one comes after all of these, in the order of those before. Within a user it is priority,
+        then age. What is not due yet comes behind all that is, by its time.
         """
-        statement = _places(tuple(kinds), job_ids is not None)
+        statement = _places(tuple(kinds), job_ids is not None, own)
         rows = await self.session.execute(statement, {"now": utcnow()} | ({"job_ids": list(job_ids)} if job_ids is not None else {}))
         return {job_id: Place(*place) for job_id, *place in rows}
 
@@ -78,7 +84,7 @@ class QueueOrder(Repository[Job]):
 
 # Statements are made once for each lane: to put one together takes SQLAlchemy longer than the database needs for it.
 @lru_cache
-def _places(kinds: tuple[str, ...], named: bool) -> Select[Any]:
+def _places(kinds: tuple[str, ...], named: bool, own: bool) -> Select[Any]:
     now = bindparam("now", type_=UtcDateTime)
     running = aliased(Job)
     busy = (running.status == PROCESSING, running.kind.in_(kinds))
@@ -97,22 +103,44 @@ def _places(kinds: tuple[str, ...], named: bool) -> Select[Any]:
         .cte("pending")
         .prefix_with("MATERIALIZED")
     )
-    turn = func.row_number().over(
-        partition_by=pending.c.user_id, order_by=(pending.c.due, pending.c.priority.desc(), pending.c.created_at, pending.c.id)
-    )
+    # One window for both, so that the rows are walked once for them; the number does not look at its frame.
+    in_turn: dict[str, Any] = {
+        "partition_by": pending.c.user_id,
+        "order_by": (pending.c.due, pending.c.priority.desc(), pending.c.created_at, pending.c.id),
+        "rows": (None, 0),
+    }
+    turn = func.row_number().over(**in_turn)
+    first = [func.first_value(column).over(**in_turn).label(f"first_{column.name}") for column in (pending.c.created_at, pending.c.id)]
+    own_ahead = (func.sum(pending.c.size).over(**in_turn) - pending.c.size).label("own")
     waiting = (
-        select(pending, (func.coalesce(load.c.jobs, 0) + turn).label("level"))
+        select(
+            pending,
+            (func.coalesce(load.c.jobs, 0) + turn).label("level"),
+            turn.label("turn"),
+            Turn.claimed_at.label("served_at"),
+            *first,
+            *([own_ahead] if own else []),
+        )
         .outerjoin(load, load.c.user_id == pending.c.user_id)
+        .outerjoin(Turn, (Turn.user_id == pending.c.user_id) & (Turn.lane == Turn.key(kinds)))
         .subquery()
     )
-    order = (waiting.c.due, waiting.c.level, waiting.c.priority.desc(), waiting.c.created_at, waiting.c.id)
+    order: dict[str, Any] = {
+        "order_by": (
+            *(waiting.c.due, waiting.c.level, waiting.c.priority.desc()),
+            *(waiting.c.turn, waiting.c.served_at.asc().nulls_first(), waiting.c.first_created_at, waiting.c.first_id),
+        ),
+        "rows": (None, 0),
+    }
+    idle = select(func.count(pending.c.user_id.distinct())).where(pending.c.user_id.not_in(select(load.c.user_id)))
     ranked = select(
         waiting.c.id,
-        func.row_number().over(order_by=order).label("position"),
-        func.coalesce(func.sum(waiting.c.size).over(order_by=order, rows=(None, -1)), 0.0).label("ahead"),
+        func.row_number().over(**order).label("position"),
+        (func.sum(waiting.c.size).over(**order) - waiting.c.size).label("ahead"),
         waiting.c.size,
         waiting.c.user_id,
         waiting.c.level,
+        *([waiting.c.own, idle.scalar_subquery().label("idle")] if own else []),
     ).subquery()
     statement = select(ranked)
     return statement.where(ranked.c.id.in_(bindparam("job_ids", expanding=True))) if named else statement
@@ -138,4 +166,4 @@ def _size() -> ColumnElement[Any]:
 
 def _spent() -> Select[Any]:
     began = func.coalesce(Job.claimed_at, Job.started_at).label("began")
-    return select(_size().label("size"), began, Job.progress, Job.completed_at)
+    return select(_size().label("size"), began, Job.progress, Job.completed_at, Job.user_id)

@@ -2,6 +2,8 @@
 
 The row is the queue. `claim` takes the next one for a limited time; from then on every write is fenced on (id, owner,
 attempt), so that a worker which was slower than its lease can no longer change anything.
+
+All times are those of one clock, whichever machine writes: the database server's, or on SQLite that of the only machine there is.
 """
 
 from __future__ import annotations
@@ -12,17 +14,18 @@ from datetime import datetime, timedelta
 from functools import lru_cache
 from typing import Any
 
-from sqlalchemy import ColumnElement, Select, case, func, select, text, update
+from sqlalchemy import ColumnElement, DateTime, Interval, Select, case, func, literal, select, text, update
 from sqlalchemy.orm import aliased
 
 from store.clock import utcnow
-from store.models import CloneSample, Job
+from store.models import CloneSample, Job, Turn
 from store.models.job import COMPLETED, FAILED, PENDING, PROCESSING
-from store.repositories.base import Repository
+from store.repositories.base import Repository, insert
 from store.repositories.library import VoiceUsageRepository
 
 CLOCK_SKEW = timedelta(seconds=5)
-"""How far the clocks of the machines may be apart."""
+"""How far the clocks of the machines that make jobs may be from it."""
+Moment = datetime | ColumnElement[datetime]
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,8 +54,15 @@ def _due(kinds: tuple[str, ...]) -> Select[Any]:
     return (
         select(_WAITING.id)
         .outerjoin(load, load.c.user_id == _WAITING.user_id)
+        .outerjoin(Turn, (Turn.user_id == _WAITING.user_id) & (Turn.lane == Turn.key(kinds)))
         .where(_WAITING.status == PENDING, _WAITING.kind.in_(kinds))
-        .order_by(func.coalesce(load.c.jobs, 0), _WAITING.priority.desc(), _WAITING.created_at, _WAITING.id)
+        .order_by(
+            func.coalesce(load.c.jobs, 0),
+            _WAITING.priority.desc(),
+            Turn.claimed_at.asc().nulls_first(),
+            _WAITING.created_at,
+            _WAITING.id,
+        )
         .limit(1)
         .with_for_update(skip_locked=True, of=_WAITING)
     )
@@ -66,7 +76,8 @@ class JobQueue(Repository[Job]):
     ) -> Job | None:
         """Take the next job that is due, or the one named, for `lease_s` seconds.
 
-        Whoever has the fewest of these kinds running comes first, so that one heavy user cannot starve the others; then priority; then age.
+        `kinds`: those of one lane. Whoever has the fewest of them running comes first; then priority; then whoever's turn was longest ago,
+        so that heavy users starve nobody, even where they are more than the slots; then age.
 
         Args:
             per_user: no job of whoever has so many of these kinds running; 0: no bound.
@@ -75,7 +86,7 @@ class JobQueue(Repository[Job]):
         if (per_user or at_once) and not self._is_sqlite:
             # Two that look at the same moment would both see the last free place. SQLite has one writer at a time anyway.
             await self.session.execute(_ONE_AT_A_TIME)
-        now = utcnow()
+        now = self._now()
         due = _due(tuple(sorted(kinds))).where(_WAITING.available_at <= now, *_below(kinds, per_user, at_once))
         if job_id is not None:
             due = due.where(_WAITING.id == job_id)
@@ -86,11 +97,16 @@ class JobQueue(Repository[Job]):
             .returning(Job)
             .execution_options(populate_existing=True)
         )
+        if claimed is not None:
+            turn = insert(self.session, Turn).values(user_id=claimed.user_id, lane=Turn.key(kinds), claimed_at=now)
+            await self.session.execute(
+                turn.on_conflict_do_update(index_elements=[Turn.user_id, Turn.lane], set_={"claimed_at": turn.excluded.claimed_at})
+            )
         return claimed
 
     async def due(self) -> set[str]:
         """The kinds of which a job could begin now."""
-        waiting = select(Job.kind).where(Job.status == PENDING, Job.available_at <= utcnow()).distinct()
+        waiting = select(Job.kind).where(Job.status == PENDING, Job.available_at <= self._now()).distinct()
         return set(await self.session.scalars(waiting))
 
     async def take(self, job_id: str, owner: str, lease_s: float) -> Lease | None:
@@ -98,19 +114,28 @@ class JobQueue(Repository[Job]):
         taken = await self.session.scalar(
             update(Job)
             .where(Job.id == job_id, Job.status == PENDING)
-            .values(**_claimed(owner, lease_s, utcnow()))
+            .values(**_claimed(owner, lease_s, self._now()))
             .returning(Job)
             .execution_options(populate_existing=True)
         )
         return None if taken is None else Lease(taken.id, owner, taken.attempt)
 
+    async def begin(self, job: Job, owner: str, lease_s: float) -> None:
+        """Add a job that its maker does at once: claimed as it is made, so that no worker takes it first."""
+        now = self._now()
+        job.status, job.attempt, job.started_at = PROCESSING, 1, now
+        job.lease_owner, job.lease_until = owner, _later(now, lease_s)
+        self.session.add(job)
+        await self.session.flush()
+        await self.session.refresh(job, ("started_at", "lease_until"))  # which the database alone knows
+
     async def note(self, lease: Lease, lease_s: float, **columns: Any) -> bool:
         """Extend the lease and write what its holder says of the job so far. False: the lease is lost."""
-        return await self._write(lease, lease_until=utcnow() + timedelta(seconds=lease_s), **columns)
+        return await self._write(lease, lease_until=_later(self._now(), lease_s), **columns)
 
     async def heartbeat(self, lease: Lease, lease_s: float) -> bool:
         """Extend the lease. False: it is lost, for the job was cancelled, deleted or given to somebody else."""
-        return await self._write(lease, lease_until=utcnow() + timedelta(seconds=lease_s))
+        return await self._write(lease, lease_until=_later(self._now(), lease_s))
 
     async def report(self, lease: Lease, progress: float, message: str) -> bool:
         """Write progress in percent. False: the lease is lost."""
@@ -133,7 +158,7 @@ class JobQueue(Repository[Job]):
             lease,
             status=PENDING,
             attempt=Job.attempt if count_attempt else Job.attempt - 1,
-            available_at=utcnow() + timedelta(seconds=delay_s),
+            available_at=_later(self._now(), delay_s),
             lease_owner=None,
             lease_until=None,
             progress=0.0,
@@ -146,14 +171,14 @@ class JobQueue(Repository[Job]):
         woken = await self.session.execute(
             update(Job)
             .where(Job.status == PENDING, Job.subject_id.in_(clones) | Job.voice_model_id.in_(subject_ids))
-            .values(available_at=utcnow())
+            .values(available_at=self._now())
             .returning(Job.id)
         )
         return len(woken.all())
 
     async def recover(self, max_attempts: int) -> list[Job]:
         """Take back the jobs whose lease ran out: to the queue, or to their end. The rows as they are afterwards."""
-        now = utcnow()
+        now = self._now()
         spent = Job.attempt >= max_attempts
         given_up = f"The job was interrupted {max_attempts} times and has been given up"
         recovered = await self.session.scalars(
@@ -179,16 +204,17 @@ class JobQueue(Repository[Job]):
         return rows
 
     async def follow_clock(self, longest_lease_s: float) -> int:
-        """Put right what a clock that was set back leaves in the future: leases that nobody can have got, and new jobs that would wait
-        until it is again what it was. How many there were.
+        """Put right what a clock that was set back, or that is ahead of the others, leaves in the future: leases that nobody can have got,
+        and new jobs that would wait until it is so late. How many there were.
 
         Whoever works on such a job extends its lease from the new time with the next heartbeat.
         """
-        now = utcnow()
-        latest = now + timedelta(seconds=longest_lease_s)
-        leases = update(Job).where(Job.status == PROCESSING, Job.lease_until > latest + CLOCK_SKEW).values(lease_until=latest)
-        ahead = (Job.status == PENDING, Job.created_at > now + CLOCK_SKEW, Job.available_at > now)
+        now = self._now()
+        latest, skew = _later(now, longest_lease_s), CLOCK_SKEW.total_seconds()
+        leases = update(Job).where(Job.status == PROCESSING, Job.lease_until > _later(latest, skew)).values(lease_until=latest)
+        ahead = (Job.status == PENDING, Job.created_at > _later(now, skew), Job.available_at > now)
         jobs = update(Job).where(*ahead).values(available_at=now)
+        await self.session.execute(update(Turn).where(Turn.claimed_at > _later(now, skew)).values(claimed_at=now))
         found = [await self.session.execute(statement.returning(Job.id)) for statement in (leases, jobs)]
         return sum(len(rows.all()) for rows in found)
 
@@ -196,8 +222,12 @@ class JobQueue(Repository[Job]):
     def _is_sqlite(self) -> bool:
         return self.session.get_bind().dialect.name == "sqlite"
 
+    def _now(self) -> Moment:
+        # When the statement begins, and not its transaction: a claim may have waited for others in between.
+        return utcnow() if self._is_sqlite else func.statement_timestamp(type_=DateTime(timezone=True))
+
     async def _end(self, lease: Lease, **values: Any) -> bool:
-        ended = await self._written(lease, completed_at=utcnow(), lease_owner=None, lease_until=None, **values)
+        ended = await self._written(lease, completed_at=self._now(), lease_owner=None, lease_until=None, **values)
         if ended is not None:
             await VoiceUsageRepository(self.session).count([ended])
         return ended is not None
@@ -225,12 +255,17 @@ def _below(kinds: Collection[str], per_user: int, at_once: int) -> list[ColumnEl
     return room
 
 
-def _claimed(owner: str, lease_s: float, now: datetime) -> dict[str, Any]:
+def _later(moment: Moment, seconds: float) -> Moment:
+    span = timedelta(seconds=seconds)
+    return moment + span if isinstance(moment, datetime) else moment + literal(span, Interval)
+
+
+def _claimed(owner: str, lease_s: float, now: Moment) -> dict[str, Any]:
     """What every claim writes."""
     return {
         "status": PROCESSING,
         "lease_owner": owner,
-        "lease_until": now + timedelta(seconds=lease_s),
+        "lease_until": _later(now, lease_s),
         "attempt": Job.attempt + 1,
         "started_at": func.coalesce(Job.started_at, now),
         "claimed_at": now,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections import Counter
 from datetime import timedelta
 from typing import Any
 
@@ -103,6 +104,41 @@ async def test_a_heavy_user_does_not_starve_the_others(user: Any, job: Any, clai
     first, second = await claim(), await claim()
     assert first.job_id != small.id  # nobody runs anything: priority
     assert second.job_id == small.id
+
+
+@pytest.mark.parametrize(("slots", "heavy"), [(1, 1), (2, 1), (2, 2), (4, 4), (2, 5)])
+async def test_who_comes_new_is_next_and_the_others_take_turns(
+    database: Database, user: Any, job: Any, claim: Any, row: Any, slots: int, heavy: int
+) -> None:
+    people = [(await user()).id for _ in range(heavy)]
+    for person in people:
+        for age in range(8):
+            await job(user_id=person, age=1000 + age)
+    running = [await claim() for _ in range(slots)]
+    new = await job(user_id=(await user()).id)
+    claimed: list[Any] = []
+    for _ in range(1 + 3 * heavy):
+        async with database.write() as session:
+            assert await JobQueue(session).complete(running.pop(0))
+        running.append(await claim())
+        claimed.append(await row(running[-1].job_id))
+    # Only whoever has had no turn either and has waited longer comes first.
+    assert [each.id for each in claimed].index(new.id) == max(0, heavy - slots)
+    rounds = Counter(each.user_id for each in claimed if each.id != new.id)
+    assert rounds.keys() == set(people)
+    assert max(rounds.values()) - min(rounds.values()) <= 1
+
+
+async def test_a_turn_in_another_lane_is_none(database: Database, user: Any, job: Any, claim: Any, row: Any) -> None:
+    one, other = [(await user()).id for _ in range(2)]
+    for person, kind in ((one, SYNTHESIS), (other, SYNTHESIS), (other, SAMPLE_PROCESSING)):
+        await job(user_id=person, kind=kind, age=99)
+    for kinds in ((SYNTHESIS,), (SYNTHESIS,), (SAMPLE_PROCESSING,)):  # the turn of `one` is the older one in this lane
+        lease = await claim(kinds=kinds)
+        async with database.write() as session:
+            assert await JobQueue(session).complete(lease)
+    young, old = await job(user_id=one, age=1), await job(user_id=other, age=9)
+    assert [(await claim()).job_id, (await claim()).job_id] == [young.id, old.id]
 
 
 async def test_a_job_is_not_claimed_before_its_time(job: Any, claim: Any, row: Any) -> None:
