@@ -36,6 +36,7 @@ from api.bodies import Bodies
 from api.channels import channels_of
 from api.clones.routes import clones_router
 from api.cors import Cors
+from api.dependencies import made_in_turn
 from api.health.checks import store_checks
 from api.health.metrics import Metrics
 from api.limits.admission import Admission
@@ -96,7 +97,7 @@ def create_app(
         # Not among the app's plugins: those are closed first, and a worker that stops has still something to say.
         async with _stores(settings, stores) as opened, _decoders(settings, decoders) as decoding, channels:
             if settings.env == "dev" or opened.database.is_sqlite:
-                await migrations.upgrade(opened.database.engine)
+                await migrations.upgrade(opened.database.unhurried)
             app.state.stores = opened
             limits = LimitsRoom.build(settings, opened.database)
             app.state.rates, app.state.quotas, app.state.address_key = limits.rates, limits.quotas, secret.encode()
@@ -104,13 +105,12 @@ def create_app(
                 settings, opened, channels, limits.quotas, inference_transport, decoding, metrics.work, mail_transport
             )
             app.state.rooms = built
-            auth = AuthRoom.build(
-                settings, opened.database, secret=secret, tokens=tokens, passwords=passwords or Passwords(), ring=built.bell.ring
-            )
+            hasher = passwords or Passwords()
+            auth = AuthRoom.build(settings, opened.database, secret=secret, tokens=tokens, passwords=hasher, ring=built.bell.ring)
             app.state.auth, app.state.accounts, app.state.api_keys = auth.auth, auth.accounts, auth.api_keys
             app.state.background = auth.background
-            live = LiveSettings(opened.database, settings, _each(limits.apply, built.apply))
-            app.state.live, app.state.admin = live, AdminService(opened, live, limits.quotas, built.inference.ready)
+            live = LiveSettings(opened.database, settings, _each(auth.apply, limits.apply, built.apply))
+            app.state.live, app.state.admin = live, AdminService(opened, live, limits.quotas, hasher, built.inference.ready)
             app.state.checks = {**store_checks(opened), "queue": built.check_queue, "inference": built.check_inference}
             if limits.in_redis:
                 app.state.checks["redis"] = limits.rates.counters.check
@@ -176,7 +176,7 @@ def create_app(
     if settings.trusted_proxies:
         # Outermost, so that everybody inside sees the address of the client.
         app.asgi_handler = ProxyHeadersMiddleware(app.asgi_handler, trusted_hosts=settings.trusted_proxies)  # type: ignore[arg-type,assignment]
-    return app
+    return made_in_turn(app)
 
 
 def _each(*apply: Callable[[Settings], None]) -> Callable[[Settings], None]:

@@ -19,7 +19,7 @@ from worker.lanes import LANES, SPEECH
 
 CALLS: dict[str, Callable[[AsyncSession], Awaitable[Any]]] = {
     "list of jobs": lambda session: JobRepository(session).list(DONE, Window(), JobFilter()),
-    "one job": lambda session: JobRepository(session).owned(DONE, job_id(500)),
+    "one job": lambda session: JobRepository(session).seen(job_id(500), DONE),
     "places in the queue": lambda session: QueueOrder(session).places(LANES[SPEECH], [job_id(1000)]),
     "what runs": lambda session: QueueOrder(session).running(LANES[SPEECH]),
     "what was measured": lambda session: QueueOrder(session).recent(LANES[SPEECH]),

@@ -1,11 +1,12 @@
 from __future__ import annotations
 
 import builtins
+from collections import namedtuple
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from functools import lru_cache
-from typing import Any
+from typing import Any, cast
 
 from sqlalchemy import Integer, Select, bindparam, delete, func, select, update
 
@@ -29,17 +30,26 @@ class JobFilter:
 Stamp = tuple[int, str, float, str | None]
 """What changes in a row while its job is worked on: attempt, status, progress in percent, message."""
 
+# Of use to the queue alone.
+_UNSEEN = {
+    *("subject_id", "priority", "available_at", "lease_owner", "lease_until", "traceparent"),
+    *("idempotency_key", "request_hash", "cache_key"),
+}
 # What clients ask for again and again; made once, as the columns are many.
 _OWNED = select(Job).where(Job.user_id == bindparam("owner"), Job.id == bindparam("job"))
-_COLUMNS = tuple(Job.__table__.columns)
-_SEEN = select(*_COLUMNS).where(Job.id == bindparam("job"))
-_SEEN_OWNED = _SEEN.where(Job.user_id == bindparam("owner"))
+# By the table and not by its class: SQLAlchemy then makes no more of a row than it is.
+_JOBS: Any = Job.__table__
+_COLUMNS = tuple(column for column in _JOBS.c if column.name not in _UNSEEN)
+# A row of SQLAlchemy looks its columns up by name each time; an answer names most of them.
+_as_seen = cast("Any", namedtuple("SeenJob", [column.name for column in _COLUMNS]))._make
+_SEEN = select(*_COLUMNS).where(_JOBS.c.id == bindparam("job"))
+_SEEN_OWNED = _SEEN.where(_JOBS.c.user_id == bindparam("owner"))
 _CONDITIONS = {
-    "status": Job.status == bindparam("status"),
-    "voice_model_id": Job.voice_model_id == bindparam("voice_model_id"),
-    "text_search": Job.text_content.icontains(bindparam("text_search"), escape="/"),
-    "created_after": Job.created_at >= bindparam("created_after"),
-    "created_before": Job.created_at < bindparam("created_before"),
+    "status": _JOBS.c.status == bindparam("status"),
+    "voice_model_id": _JOBS.c.voice_model_id == bindparam("voice_model_id"),
+    "text_search": _JOBS.c.text_content.icontains(bindparam("text_search"), escape="/"),
+    "created_after": _JOBS.c.created_at >= bindparam("created_after"),
+    "created_before": _JOBS.c.created_at < bindparam("created_before"),
 }
 
 
@@ -59,7 +69,8 @@ class JobRepository(Repository[Job]):
         Not an object of the session, whose attributes it has: to follow what becomes of one costs more than to read it.
         """
         found: Any = await self.session.execute(_SEEN if user_id is None else _SEEN_OWNED, {"job": job_id, "owner": user_id})
-        job: Job | None = found.first()
+        row = found.first()
+        job: Job | None = None if row is None else _as_seen(row)
         return job
 
     async def many(self, job_ids: Collection[str]) -> Sequence[Job]:
@@ -78,11 +89,13 @@ class JobRepository(Repository[Job]):
     async def list(self, user_id: str, window: Window, wanted: JobFilter) -> tuple[Sequence[Job], int]:
         """The person's synthesis jobs, as they read: see `seen`."""
         values = {name: value for name in _CONDITIONS if (value := getattr(wanted, name))}
-        count, rows = _listing(tuple(values), window.sort_by, window.sort_order)
+        count, part = _listing(tuple(values), window.sort_by, window.sort_order)
         values |= {"owner": user_id, "text_search": _escaped(wanted.text_search)} if wanted.text_search else {"owner": user_id}
-        total = await self.session.scalar(count, values)
-        found: Any = await self.session.execute(rows, values | {"limit": window.limit, "offset": window.offset})
-        return found.all(), total or 0
+        found: Any = await self.session.execute(part, values | {"limit": window.limit, "offset": window.offset})
+        if rows := found.all():
+            return [_as_seen(row[1:]) for row in rows], rows[0].total
+        # Behind the last one there is nobody to say how many there are.
+        return [], (await self.session.scalar(count, values)) or 0 if window.offset else 0
 
     async def get_for_update(self, job_id: str) -> Job | None:
         """As `get`, kept from changing until the transaction ends where the database can do that for a single row."""
@@ -204,11 +217,12 @@ class JobRepository(Repository[Job]):
 
 @lru_cache(maxsize=256)
 def _listing(conditions: tuple[str, ...], sort_by: str, sort_order: str) -> tuple[Select[Any], Select[Any]]:
-    """How many jobs of somebody there are under these conditions, and a part of them."""
-    wanted = (Job.user_id == bindparam("owner"), Job.kind == SYNTHESIS, *(_CONDITIONS[name] for name in conditions))
-    rows = select(*_COLUMNS).where(*wanted).order_by(*JobRepository._order(sort_by, sort_order))
-    part = rows.limit(bindparam("limit", type_=Integer)).offset(bindparam("offset", type_=Integer))
-    return select(func.count()).select_from(Job).where(*wanted), part
+    """How many jobs of somebody there are under these conditions; and that number with each of a part of them."""
+    wanted = (_JOBS.c.user_id == bindparam("owner"), _JOBS.c.kind == SYNTHESIS, *(_CONDITIONS[name] for name in conditions))
+    count = select(func.count()).select_from(_JOBS).where(*wanted)
+    rows = select(count.correlate(None).scalar_subquery().label("total"), *_COLUMNS).where(*wanted)
+    ordered = rows.order_by(*JobRepository._order(sort_by, sort_order))
+    return count, ordered.limit(bindparam("limit", type_=Integer)).offset(bindparam("offset", type_=Integer))
 
 
 def _escaped(text: str) -> str:

@@ -60,9 +60,11 @@ async def test_pages_neither_overlap_nor_miss(
             rows, total = await jobs.list(many, Window(limit, offset, sort_by, sort_order), JobFilter(status=status))
             assert total == {None: 23, PENDING: 8, COMPLETED: 15}[status]
             pages.append(list(rows))
-        beyond, _ = await jobs.list(many, Window(limit, 23, sort_by, sort_order), JobFilter(status=status))
+        beyond = await jobs.list(many, Window(limit, 23, sort_by, sort_order), JobFilter(status=status))
+        nobodys = await jobs.list("user_nobody", Window(limit, 0, sort_by, sort_order), JobFilter(status=status))
     joined = [row for page in pages for row in page]
-    assert beyond == []
+    assert beyond == ([], total)
+    assert nobodys == ([], 0)
     assert len({row.id for row in joined}) == len(joined) == total
     assert all(len(page) <= limit for page in pages)
     assert {row.user_id for row in joined} == {many}
