@@ -75,3 +75,19 @@ def mutated(kind: str, data: st.DataObject) -> bytes:
 @given(data=st.data())
 def test_mutated_files(kind: str, data: st.DataObject) -> None:
     only_audio_errors(mutated(kind, data))
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(1200)
+@settings(max_examples=5000, deadline=None)
+@given(st.sampled_from(MAGICS), st.binary(max_size=3000))
+def test_random_bytes_at_length(magic: bytes, tail: bytes) -> None:
+    only_audio_errors(magic + tail)
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(1200)
+@settings(max_examples=5000, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@given(kind=st.sampled_from(sorted(FILES)), data=st.data())
+def test_mutated_files_at_length(kind: str, data: st.DataObject) -> None:
+    only_audio_errors(mutated(kind, data))
