@@ -6,18 +6,19 @@ export VOXIFY_DATA_DIR ?= $(CURDIR)/data
 # BentoML counts only the word True.
 export BENTOML_DO_NOT_TRACK := True
 
-.PHONY: help up demo test test-slow test-postgres chaos check audit format load bento images manifests requirements train-voice evaluate-voice clean
+.PHONY: help up demo test test-slow test-images test-postgres chaos check audit format load bento images manifests requirements train-voice evaluate-voice clean
 
 help:  ## List the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
 
 .venv/.installed: requirements/dev.txt pyproject.toml
 	@echo "Making the environment in .venv (several GB, most of it PyTorch; only the first time)"
-	test -x $(BIN)/python || $(PYTHON) -m venv .venv
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps $$(grep -E '^uv==' requirements/dev.txt)
-	$(BIN)/uv pip install --python $(BIN)/python --no-deps -r requirements/dev.txt
-	$(BIN)/uv pip install --python $(BIN)/python --quiet --no-deps --no-build-isolation -e .
+	@test -x $(BIN)/python || $(PYTHON) -m venv .venv
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps $$(grep -E '^uv==' requirements/dev.txt)
+	@$(BIN)/uv pip install --python $(BIN)/python --no-deps -r requirements/dev.txt
+	@$(BIN)/uv pip install --python $(BIN)/python --quiet --no-deps --no-build-isolation -e .
 	@touch $@
+	@echo "The environment is ready"
 
 up: .venv/.installed  ## Start everything here; Ctrl-C stops it
 	@exec $(BIN)/python -m scripts.up
@@ -30,6 +31,9 @@ test: .venv/.installed  ## The whole test suite
 
 test-slow: .venv/.installed  ## The tests that take minutes each
 	$(BIN)/python -m pytest -m slow
+
+test-images: .venv/.installed  ## Build the image of the API without a Docker engine, and run it (root; needs buildah and mmdebstrap)
+	timeout 2400 $(BIN)/python -m pytest tests/deploy/test_images.py -m slow
 
 chaos: .venv/.installed  ## Kill everything again and again: SEED=1 KILLS=300 JOBS=3000 TOPOLOGY=workers
 	$(BIN)/python -m tests.chaos --seed $(or $(SEED),1) --kills $(or $(KILLS),300) --jobs $(or $(JOBS),3000) --topology $(or $(TOPOLOGY),workers)
