@@ -79,7 +79,7 @@ def translate(exception: Exception, request_id: str) -> errors.ApiError:
             message = "Voices cannot be compared right now; try again soon"
             error = errors.UnavailableError(message, code=VECTORS_UNAVAILABLE, retry_after=RETRY_S)
         case _ if part_away(exception) is not None:
-            message = "What you sent or asked for cannot be stored or read right now; nothing was changed. Try again soon"
+            message = "What you sent or asked for cannot be stored or read right now. Try again soon"
             error = errors.UnavailableError(message, code=STORAGE_UNAVAILABLE, retry_after=RETRY_S)
         case _:
             error = errors.InternalError(request_id)

@@ -21,7 +21,8 @@ _SQLITE = {
 }  # fmt: skip
 # Of PostgreSQL: no connection, no room, being shut down or started, read-only (a replica), a lock or an answer not had in time, a
 # transaction that was left alone.
-_SQLSTATES = ("08", "53", "57P", "25006", "55P03", "57014", "25P03")
+_TOO_SLOW = "57014"
+_SQLSTATES = ("08", "53", "57P", "25006", "55P03", _TOO_SLOW, "25P03")
 _DISK = {errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EIO, errno.EFBIG, errno.EMFILE, errno.ENFILE}
 LEAST_FREE_BYTES = 32 * 1024**2
 
@@ -51,7 +52,9 @@ def part_away(failure: BaseException) -> Part | None:
 
 def database_away(failure: BaseException) -> bool:
     """Whether the database was not there, which `Database` has said in the log (`store.outage`). Unlike `part_away` it takes no other
-    connection's failure for that."""
+    connection's failure for that, nor a statement that a server which is there gave up as too slow: somebody has to see which one."""
+    if isinstance(failure, DBAPIError) and getattr(failure.orig, "sqlstate", None) == _TOO_SLOW:
+        return False
     return isinstance(failure, DBAPIError | NoConnectionError | UnreachableError) and part_away(failure) == "database"
 
 

@@ -17,7 +17,7 @@ from api.jobs.making import check_emotion, check_length, synthesis_job
 from api.limits.quotas import Quotas, storage_full
 from audio.encode import StreamEncoder
 from store.models import Clone, Job
-from store.models.job import COMPLETED, FAILED
+from store.models.job import COMPLETED, FAILED, PENDING, PROCESSING
 from store.presets import shipped
 from store.repositories.jobs import JobRepository
 from store.repositories.queue import JobQueue
@@ -161,10 +161,13 @@ class DirectSpeech:
             # Not for what the work itself did: what it made does not fit.
             await self._forget(job)
             raise storage_full()
-        if status != COMPLETED:
-            raise ConflictError("The job was cancelled while it ran", code="JOB_CANCELLED")
         async with self.stores.database.read() as session:
             done = await JobRepository(session).get(job.id)
+        if done is not None and done.status in (PENDING, PROCESSING):
+            # Nobody could be told in time that it was worked on: its lease is over, and a worker has it now or soon.
+            raise UnavailableError("The server was held up; the job will be finished later", code="STORAGE_UNAVAILABLE", retry_after=5)
+        if done is not None and status != COMPLETED:
+            raise ConflictError("The job was cancelled while it ran", code="JOB_CANCELLED")
         if done is None:
             raise ConflictError("The job was deleted while it ran", code="JOB_NOT_FOUND")
         return done

@@ -2,15 +2,18 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Any, Generic, Literal, TypeVar
 
-from sqlalchemy import ColumnElement, Select, asc, desc, func, select
+from sqlalchemy import ColumnElement, DateTime, Select, asc, desc, func, select
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.ext.asyncio import AsyncSession
 
+from store.clock import utcnow
 from store.models import Base
 
 Row = TypeVar("Row", bound=Base)
+Moment = datetime | ColumnElement[datetime]
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,6 +36,15 @@ class Repository(Generic[Row]):
 
     def __init__(self, session: AsyncSession) -> None:
         self.session = session
+
+    @property
+    def _is_sqlite(self) -> bool:
+        return self.session.get_bind().dialect.name == "sqlite"
+
+    def _now(self) -> Moment:
+        """By the clock of the database's server, on SQLite by that of the only machine there is."""
+        # When the statement begins, and not its transaction: a claim may have waited for others in between.
+        return utcnow() if self._is_sqlite else func.statement_timestamp(type_=DateTime(timezone=True))
 
     def add(self, row: Row) -> Row:
         self.session.add(row)

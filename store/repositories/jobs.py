@@ -190,7 +190,7 @@ class JobRepository(Repository[Job]):
             update(Job)
             .where(Job.id == job_id, Job.status.in_((FAILED, CANCELLED)))
             .values(
-                status=PENDING, attempt=0, progress=0.0, available_at=utcnow(), message=None,
+                status=PENDING, attempt=0, progress=0.0, available_at=self._now(), message=None,
                 error_code=None, error_message=None, started_at=None, completed_at=None, lease_owner=None, lease_until=None,
                 output_path=None, output_size=None, duration=None, result=None,
             )

@@ -14,18 +14,16 @@ from datetime import datetime, timedelta
 from functools import lru_cache
 from typing import Any
 
-from sqlalchemy import ColumnElement, DateTime, Interval, Select, case, func, literal, select, text, update
+from sqlalchemy import ColumnElement, Interval, Select, case, func, literal, select, text, update
 from sqlalchemy.orm import aliased
 
-from store.clock import utcnow
 from store.models import CloneSample, Job, Turn
 from store.models.job import COMPLETED, FAILED, PENDING, PROCESSING
-from store.repositories.base import Repository, insert
+from store.repositories.base import Moment, Repository, insert
 from store.repositories.library import VoiceUsageRepository
 
 CLOCK_SKEW = timedelta(seconds=5)
 """How far the clocks of the machines that make jobs may be from it."""
-Moment = datetime | ColumnElement[datetime]
 
 
 @dataclass(frozen=True, slots=True)
@@ -214,17 +212,9 @@ class JobQueue(Repository[Job]):
         leases = update(Job).where(Job.status == PROCESSING, Job.lease_until > _later(latest, skew)).values(lease_until=latest)
         ahead = (Job.status == PENDING, Job.created_at > _later(now, skew), Job.available_at > now)
         jobs = update(Job).where(*ahead).values(available_at=now)
-        await self.session.execute(update(Turn).where(Turn.claimed_at > _later(now, skew)).values(claimed_at=now))
         found = [await self.session.execute(statement.returning(Job.id)) for statement in (leases, jobs)]
+        await self.session.execute(update(Turn).where(Turn.claimed_at > _later(now, skew)).values(claimed_at=now))
         return sum(len(rows.all()) for rows in found)
-
-    @property
-    def _is_sqlite(self) -> bool:
-        return self.session.get_bind().dialect.name == "sqlite"
-
-    def _now(self) -> Moment:
-        # When the statement begins, and not its transaction: a claim may have waited for others in between.
-        return utcnow() if self._is_sqlite else func.statement_timestamp(type_=DateTime(timezone=True))
 
     async def _end(self, lease: Lease, **values: Any) -> bool:
         ended = await self._written(lease, completed_at=self._now(), lease_owner=None, lease_until=None, **values)

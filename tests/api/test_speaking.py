@@ -96,6 +96,17 @@ async def test_cancelling_a_direct_synthesis_ends_it_and_keeps_the_row(me: Calle
     assert (await the_job(me)).status == "cancelled"
 
 
+async def test_one_whose_lease_is_over_will_be_finished_later_and_was_not_cancelled(me: Caller) -> None:
+    me.inference.gate.clear()
+    voice = await me.voice()
+    asked = asyncio.create_task(me.ask("POST", f"/voice/clones/{voice}/synthesize", json={"text": TEXT}))
+    await me.inference.waiting.acquire()
+    async with me.stores.database.write() as session:
+        await session.execute(update(Job).values(lease_owner="another", attempt=2))
+    me.inference.gate.set()
+    error_of(await asked, 503, "STORAGE_UNAVAILABLE")
+
+
 async def test_a_job_that_another_worker_took_over_is_not_deleted(me: Caller) -> None:
     me.inference.gate.clear()
     voice = await me.voice()

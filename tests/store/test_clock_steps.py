@@ -14,8 +14,9 @@ import pytest
 from store.clock import utcnow
 from store.database import Database
 from store.models import Job
-from store.models.job import PENDING, PROCESSING
-from store.repositories import queue as queues
+from store.models.job import FAILED, PENDING, PROCESSING
+from store.repositories import base, jobs
+from store.repositories.jobs import JobRepository
 from store.repositories.queue import CLOCK_SKEW, JobQueue, Lease
 from tests.servers import ROOT
 from tests.store.conftest import POSTGRESQL_ONLY, SQLITE_ONLY
@@ -31,7 +32,8 @@ Make = Callable[..., Awaitable[Any]]
 def clock_off_by(monkeypatch: pytest.MonkeyPatch, **by: float) -> Iterator[None]:
     """What this machine takes for now, for a while."""
     with monkeypatch.context() as set_clock:
-        set_clock.setattr(queues, "utcnow", lambda: utcnow() + timedelta(**by))
+        for module in (base, jobs):
+            set_clock.setattr(module, "utcnow", lambda: utcnow() + timedelta(**by))
         yield
 
 
@@ -188,3 +190,14 @@ async def test_what_waits_for_a_reason_goes_on_waiting(database: Database, job: 
         rows = [await session.get_one(Job, each.id) for each in (paused, held)]
     assert rows[0].available_at > utcnow() + timedelta(hours=5)
     assert rows[1].lease_owner == "service"
+
+
+@POSTGRESQL_ONLY
+async def test_what_is_tried_again_on_a_machine_that_is_ahead_is_due_at_once(
+    database: Database, job: Any, claim: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made = await job(status=FAILED)
+    with clock_off_by(monkeypatch, hours=1):
+        async with database.write() as session:
+            assert await JobRepository(session).retry(made.id)
+    assert (await claim()).job_id == made.id

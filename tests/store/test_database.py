@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import asyncio
+import math
 from contextlib import AsyncExitStack
 from datetime import UTC, datetime, timedelta, timezone
 from pathlib import Path
@@ -15,7 +16,7 @@ from sqlalchemy.exc import DBAPIError, IntegrityError, OperationalError
 
 from store import postgres
 from store.database import Database
-from store.faults import part_away
+from store.faults import database_away, part_away
 from store.models import Job, User
 from store.models.base import UtcDateTime
 from store.models.job import SAMPLE_PROCESSING
@@ -135,6 +136,28 @@ async def test_what_json_cannot_say_is_null_and_not_a_row_that_nobody_can_write_
     made = await job(config={"words": "Grüße 你好", "measured": [float("nan"), float("inf"), 0.1], 1: (2, None)})
     async with database.read() as session:
         assert (await session.get_one(Job, made.id)).config == {"words": "Grüße 你好", "measured": [None, None, 0.1], "1": [2, None]}
+
+
+@SQLITE_ONLY
+async def test_a_row_of_before_with_no_number_in_it_is_still_read(database: Database, job: Any) -> None:
+    made = await job()
+    async with database.write() as session:
+        await session.execute(text("UPDATE jobs SET config = '{\"measured\": NaN}'"))
+    async with database.read() as session:
+        measured = (await session.get_one(Job, made.id)).config["measured"]
+    assert math.isnan(measured)
+
+
+@POSTGRESQL_ONLY
+async def test_a_statement_that_is_too_slow_is_no_database_that_is_away(database: Database) -> None:
+    hurried = Database(database.url.render_as_string(hide_password=False), limit_s=0.2)
+    try:
+        with pytest.raises(DBAPIError) as failed:
+            await hurried.run_alone(text("SELECT pg_sleep(30)"), {})
+    finally:
+        await hurried.close()
+    assert part_away(failed.value) == "database"  # to those who asked it is
+    assert not database_away(failed.value)
 
 
 @POSTGRESQL_ONLY
