@@ -4,11 +4,10 @@ from collections.abc import Sequence
 from datetime import datetime, timedelta
 
 from sqlalchemy import case, delete, or_, select, update
-from sqlalchemy.dialects import postgresql, sqlite
 
 from store.clock import utcnow
 from store.models import ApiKey, PasswordReset, RefreshToken, Throttle, User
-from store.repositories.base import Repository, Window
+from store.repositories.base import Repository, Window, insert
 
 
 class UserRepository(Repository[User]):
@@ -103,10 +102,9 @@ class ThrottleRepository(Repository[Throttle]):
             0, or the milliseconds after which the next attempt may come.
         """
         cost = window_ms // limit
-        insert = postgresql.insert if self.session.get_bind().dialect.name == "postgresql" else sqlite.insert
         after = case((Throttle.free_at_ms > now_ms, Throttle.free_at_ms), else_=now_ms) + cost
         taken = await self.session.execute(
-            insert(Throttle)
+            insert(self.session, Throttle)
             .values(key=key, free_at_ms=now_ms + cost)
             .on_conflict_do_update(index_elements=[Throttle.key], set_={"free_at_ms": after}, where=after <= now_ms + window_ms)
             .returning(Throttle.key)
