@@ -53,6 +53,20 @@ class Postgres:
             await engine.dispose()
 
 
+def migrated_postgres(server: str) -> Postgres:
+    """With a database at the newest revision, to be copied."""
+    made = Postgres(server)
+
+    async def migrate() -> None:
+        await made.run(f"CREATE DATABASE {MIGRATED}")
+        database = Database(made.url(MIGRATED))
+        await upgrade(database.unhurried)
+        await database.close()
+
+    asyncio.run(migrate())
+    return made
+
+
 async def emptied(url: str) -> Database:
     """A database of PostgreSQL at the newest revision, without its rows: to remove them is far quicker than to make another."""
     database = Database(url)
@@ -65,18 +79,8 @@ async def emptied(url: str) -> Database:
 
 @pytest.fixture(scope="session")
 def postgres() -> Iterator[Postgres]:
-    """With a database at the newest revision, to be copied."""
     with postgres_server() as server:
-        made = Postgres(server)
-
-        async def migrate() -> None:
-            await made.run(f"CREATE DATABASE {MIGRATED}")
-            database = Database(made.url(MIGRATED))
-            await upgrade(database.unhurried)
-            await database.close()
-
-        asyncio.run(migrate())
-        yield made
+        yield migrated_postgres(server)
 
 
 @pytest.fixture(scope="session")

@@ -28,7 +28,7 @@ from store.vectors import VectorsUnavailableError
 from tests.api.inference import FakeInference
 from tests.api.rooms import caller
 from tests.api.support import PASSWORD, Logs, make_app, running
-from tests.conftest import MIGRATED, Postgres
+from tests.conftest import MIGRATED, Postgres, migrated_postgres
 from tests.engines import PostgresProcess, postgres_process
 from worker.handlers.base import Outcome, Report
 from worker.lanes import slots_of
@@ -48,15 +48,7 @@ Ask = Callable[[Database], Awaitable[Any]]
 def server() -> Iterator[PostgresProcess]:
     """Of its own: nobody else's tests may find it paused."""
     with postgres_process() as started:
-        made = Postgres(started.url)
-
-        async def migrate() -> None:
-            await made.run(f"CREATE DATABASE {MIGRATED}")
-            database = Database(made.url(MIGRATED))
-            await upgrade(database.unhurried)
-            await database.close()
-
-        asyncio.run(migrate())
+        migrated_postgres(started.url)
         yield started
 
 
