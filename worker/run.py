@@ -22,6 +22,7 @@ from store.stores import Stores
 from worker.errors import AttemptFailedError, JobFailedError, LeaseLostError, NotYetError
 from worker.events import announce
 from worker.handlers.base import Handler, Outcome, Report
+from worker.insist import insist
 from worker.metrics import WorkMetrics
 
 Notify = Callable[[str], None]
@@ -46,6 +47,7 @@ log = structlog.get_logger(__name__)
 class _Held:
     """A lease as its holder knows it: `until` is a time of the event loop's clock, never later than the database's."""
 
+    lease: Lease
     until: float
 
 
@@ -82,8 +84,8 @@ class JobRunner:
         `work` stands in for the handler's own `run`; `asked_at` is when the claim was begun, by the clock of the event loop, if that was
         not just now. When this is cancelled (the process stops), the job goes back to the queue.
         """
-        held = _Held((asyncio.get_running_loop().time() if asked_at is None else asked_at) + self.lease_s)
-        lease = Lease(job.id, job.lease_owner or "", job.attempt)
+        asked_at = asyncio.get_running_loop().time() if asked_at is None else asked_at
+        held = _Held(Lease(job.id, job.lease_owner or "", job.attempt), asked_at + self.lease_s)
         began, status = time.monotonic(), "interrupted"
         about: tracing.Attributes = {"voxify.job_id": job.id, "voxify.kind": job.kind, "voxify.attempt": job.attempt}
         with (
@@ -96,12 +98,12 @@ class JobRunner:
             self.notify(job.id)
             log.info("job started", kind=job.kind)
             try:
-                status = await self._guarded(job, lease, held, work or self.handlers[job.kind].run)
+                status = await self._guarded(job, held, work or self.handlers[job.kind].run)
             except LeaseLostError as lost:
                 log.warning("job lost", reason=str(lost) or TAKEN)
                 status = "lost"
             except asyncio.CancelledError:
-                await self._leave(lease)
+                await self._leave(held.lease)
                 raise
             except (SQLAlchemyError, OSError) as failure:
                 if database_away(failure):
@@ -128,59 +130,64 @@ class JobRunner:
         else:
             log.info("job put back", reason="the worker stops")
 
-    async def _guarded(self, job: Job, lease: Lease, held: _Held, work: Work) -> str:
+    async def _guarded(self, job: Job, held: _Held, work: Work) -> str:
         try:
-            outcome = await self._with_heartbeat(lease, held, work(job, self._reporter(lease)))
+            outcome = await self._with_heartbeat(held, work(job, self._reporter(held.lease)))
         except NotYetError as wait:
             log.info("job waits", reason=wait.message)
-            return await self._put_back(lease, wait.retry_in_s, wait.message, count_attempt=False)
+            return await self._put_back(held, wait.retry_in_s, wait.message, count_attempt=False)
         except JobFailedError as failure:
-            return await self._fail(job, lease, failure.code, failure.message)
+            return await self._fail(job, held, failure.code, failure.message)
         except AttemptFailedError as failure:
-            return await self._try_again(job, lease, failure.code, failure.message)
+            return await self._try_again(job, held, failure.code, failure.message)
         except LeaseLostError:
             raise
         except Exception as failure:  # noqa: BLE001 - it goes to the log below
             # The border of a job: whatever goes wrong in one must not end the worker that runs the others.
-            return await self._broke(job, lease, failure)
+            return await self._broke(job, held, failure)
+        # From here on there is no heartbeat: one that comes behind the end would find the lease lost.
         try:
-            await self._complete(job, lease, outcome)
+            await self._complete(job, held, outcome)
         except LeaseLostError:
             # Its owner has cancelled or deleted it: the sound must not wait for the sweeper.
             await self.stores.objects.delete(*outcome.stored)
             raise
         except JobFailedError as failure:
             await self.stores.objects.delete(*outcome.stored)
-            return await self._fail(job, lease, failure.code, failure.message)
+            return await self._fail(job, held, failure.code, failure.message)
         await self.stores.objects.delete(*outcome.obsolete)
         return COMPLETED
 
-    async def _broke(self, job: Job, lease: Lease, failure: Exception) -> str:
+    async def _broke(self, job: Job, held: _Held, failure: Exception) -> str:
         if (part := part_away(failure)) in OUTSIDE:
             # As when the speech service is away: not the job's fault, and no attempt of it.
             log.warning("job waits", reason="store unavailable", part=part, kind=type(failure).__name__)
-            return await self._put_back(lease, RETRY_S, "Waiting for the storage", count_attempt=False)
+            return await self._put_back(held, RETRY_S, "Waiting for the storage", count_attempt=False)
         log.error("job broke", exc_info=failure)
-        return await self._try_again(job, lease, "INTERNAL_ERROR", "Something went wrong inside; it has been logged")
+        return await self._try_again(job, held, "INTERNAL_ERROR", "Something went wrong inside; it has been logged")
 
-    async def _complete(self, job: Job, lease: Lease, outcome: Outcome) -> None:
-        async with self.stores.database.write() as session:
-            queue = JobQueue(session)
-            if not await queue.complete(lease, **outcome.columns):
-                raise LeaseLostError
-            await outcome.also(session)
-            # With what was just written, which is undone when it does not fit.
-            if job.kind in BOUNDED_KINDS and await UsageRepository(session).overfull(job.user_id, self.storage_bytes):
-                raise JobFailedError(QUOTA_EXCEEDED, "Your storage is full; delete recordings, clones or jobs and try again")
-            await announce(session, await session.get_one(Job, lease.job_id))
-            if outcome.wakes:
-                await queue.wake(outcome.wakes)
+    async def _complete(self, job: Job, held: _Held, outcome: Outcome) -> None:
+        async def write() -> None:
+            async with self.stores.database.write() as session:
+                queue = JobQueue(session)
+                if not await queue.complete(held.lease, **outcome.columns):
+                    await _require_ended(queue, held.lease, COMPLETED)
+                    return
+                await outcome.also(session)
+                # With what was just written, which is undone when it does not fit.
+                if job.kind in BOUNDED_KINDS and await UsageRepository(session).overfull(job.user_id, self.storage_bytes):
+                    raise JobFailedError(QUOTA_EXCEEDED, "Your storage is full; delete recordings, clones or jobs and try again")
+                await announce(session, await session.get_one(Job, job.id))
+                if outcome.wakes:
+                    await queue.wake(outcome.wakes)
 
-    async def _with_heartbeat(self, lease: Lease, held: _Held, work: Awaitable[Outcome]) -> Outcome:
+        await insist(write, until=held.until)
+
+    async def _with_heartbeat(self, held: _Held, work: Awaitable[Outcome]) -> Outcome:
         """The outcome of `work`, which is cancelled when the lease is lost, or may be because nobody could be told that it is worked on."""
         clock = asyncio.get_running_loop().time
         working = asyncio.ensure_future(work)
-        beating = asyncio.create_task(self._beat(lease, held))
+        beating = asyncio.create_task(self._beat(held))
         try:
             # Not left to the beat, which may just wait for a database that stands still.
             while not (working.done() or beating.done()) and (left := held.until - clock()) > 0:
@@ -195,7 +202,7 @@ class JobRunner:
                 task.cancel()
             await asyncio.gather(working, beating, return_exceptions=True)
 
-    async def _beat(self, lease: Lease, held: _Held) -> None:
+    async def _beat(self, held: _Held) -> None:
         clock = asyncio.get_running_loop().time
         pause = min(self.lease_s / BEATS_A_LEASE, 1.0)
         while True:
@@ -206,7 +213,7 @@ class JobRunner:
                 held.until = asked_at + pause
             try:
                 async with self.stores.database.write() as session:
-                    if not await JobQueue(session).heartbeat(lease, self.lease_s):
+                    if not await JobQueue(session).heartbeat(held.lease, self.lease_s):
                         raise LeaseLostError
             except (SQLAlchemyError, OSError) as failure:  # a refused connection comes as the latter
                 if not database_away(failure):
@@ -229,28 +236,42 @@ class JobRunner:
 
         return report
 
-    async def _try_again(self, job: Job, lease: Lease, code: str, message: str) -> str:
+    async def _try_again(self, job: Job, held: _Held, code: str, message: str) -> str:
         if job.attempt >= self.max_attempts:
-            return await self._fail(job, lease, code, message)
+            return await self._fail(job, held, code, message)
         log.warning("attempt failed", code=code)
         self.metrics.retried(job.kind, code)
-        return await self._put_back(lease, RETRY_S * 2 ** (job.attempt - 1), "Waiting to be tried again", count_attempt=True)
+        return await self._put_back(held, RETRY_S * 2 ** (job.attempt - 1), "Waiting to be tried again", count_attempt=True)
 
-    async def _fail(self, job: Job, lease: Lease, code: str, message: str) -> str:
-        async with self.stores.database.write() as session:
-            if not await JobQueue(session).fail(lease, code, message):
-                raise LeaseLostError
-            await self.handlers[job.kind].on_failure(session, job, code, message)
-            await announce(session, await session.get_one(Job, lease.job_id))
-            await JobQueue(session).wake([job.subject_id] if job.subject_id else [])
+    async def _fail(self, job: Job, held: _Held, code: str, message: str) -> str:
+        async def write() -> None:
+            async with self.stores.database.write() as session:
+                queue = JobQueue(session)
+                if not await queue.fail(held.lease, code, message):
+                    await _require_ended(queue, held.lease, FAILED)
+                    return
+                await self.handlers[job.kind].on_failure(session, job, code, message)
+                await announce(session, await session.get_one(Job, job.id))
+                await queue.wake([job.subject_id] if job.subject_id else [])
+
+        await insist(write, until=held.until)
         self.metrics.failed(job.kind, code)
         return FAILED
 
-    async def _put_back(self, lease: Lease, delay_s: float, message: str, *, count_attempt: bool) -> str:
-        async with self.stores.database.write() as session:
-            if not await JobQueue(session).put_back(lease, delay_s, message, count_attempt=count_attempt):
-                raise LeaseLostError
+    async def _put_back(self, held: _Held, delay_s: float, message: str, *, count_attempt: bool) -> str:
+        async def write() -> None:
+            async with self.stores.database.write() as session:
+                if not await JobQueue(session).put_back(held.lease, delay_s, message, count_attempt=count_attempt):
+                    raise LeaseLostError
+
+        await insist(write, until=held.until)
         return PENDING
+
+
+async def _require_ended(queue: JobQueue, lease: Lease, status: str) -> None:
+    """Raises LeaseLostError unless this lease has ended its job so: the commit of an earlier try, of which nobody heard."""
+    if not await queue.ended_by(lease, status):
+        raise LeaseLostError
 
 
 async def settle(*tasks: asyncio.Task[None]) -> None:

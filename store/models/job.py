@@ -75,7 +75,7 @@ class Job(Timestamps, Base):
     priority: Mapped[int] = mapped_column(default=0)  # higher first
     attempt: Mapped[int] = mapped_column(default=0)  # claims so far
     available_at: Mapped[datetime]
-    lease_owner: Mapped[str | None] = mapped_column(String(128))
+    lease_owner: Mapped[str | None] = mapped_column(String(128))  # who works on it, or has completed or failed it
     lease_until: Mapped[datetime | None]
     claimed_at: Mapped[datetime | None]  # start of the newest attempt; `started_at` is that of the first
     progress: Mapped[float] = mapped_column(default=0.0)  # 0 to 100

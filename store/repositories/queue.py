@@ -147,6 +147,11 @@ class JobQueue(Repository[Job]):
         """Fail for good."""
         return await self._end(lease, status=FAILED, message="Failed", error_code=code, error_message=message)
 
+    async def ended_by(self, lease: Lease, status: str) -> bool:
+        """Whether it was this very lease under which the job ended so: for a holder who has heard nothing of the commit."""
+        ended = (Job.id == lease.job_id, Job.lease_owner == lease.owner, Job.attempt == lease.attempt, Job.status == status)
+        return await self.session.scalar(select(Job.id).where(*ended)) is not None
+
     async def put_back(self, lease: Lease, delay_s: float, message: str, *, count_attempt: bool) -> bool:
         """Return the job to the queue, due in `delay_s` seconds. An attempt that only waited for something is not counted.
 
@@ -217,7 +222,8 @@ class JobQueue(Repository[Job]):
         return sum(len(rows.all()) for rows in found)
 
     async def _end(self, lease: Lease, **values: Any) -> bool:
-        ended = await self._written(lease, completed_at=self._now(), lease_owner=None, lease_until=None, **values)
+        # Who held the lease stays to be read: see `ended_by`.
+        ended = await self._written(lease, completed_at=self._now(), lease_until=None, **values)
         if ended is not None:
             await VoiceUsageRepository(self.session).count([ended])
         return ended is not None

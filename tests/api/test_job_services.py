@@ -78,7 +78,7 @@ async def test_a_service_speaks_a_job_from_its_start_to_its_file(me: Caller, ser
     assert done["lease"] is None
     assert (await me.ask("GET", done["output_path"].removeprefix("/api/v1"))).content == b"sound"
     row = await me.row(Job, job_id)
-    assert (row.lease_owner, row.completed_at is not None) == (None, True)
+    assert (row.lease_until, row.completed_at is not None) == (None, True)
     await me.data("DELETE", path)
     assert [each async for each in me.stores.objects.list("jobs")] == [], "its object goes with the job"
 

@@ -1,20 +1,37 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Awaitable, Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
 from litestar import Litestar
-from sqlalchemy import update
+from sqlalchemy import text, update
 from typer.testing import CliRunner
 
 from api.cli import app as command
 from api.limits.recount import recount
 from settings import Settings
-from store.models import Clone, CloneReference, Job, Sample
+from store.clock import utcnow
+from store.database import Database
+from store.models import Clone, CloneReference, Job, Sample, User
+from store.objects import Objects, ObjectStat
 from store.repositories import sizes
-from store.repositories.sizes import SizeRepository
 from tests.api.rooms import Caller, recording
+from tests.conftest import MIGRATED, Postgres
+
+
+class Looked(Objects):
+    """The same store, and what happens while a file of it is looked at."""
+
+    def __init__(self, of: Objects, meanwhile: Callable[[str], Awaitable[None]]) -> None:
+        super().__init__(of._store)
+        self.meanwhile = meanwhile
+
+    async def stat(self, key: str) -> ObjectStat:
+        await self.meanwhile(key)
+        return await super().stat(key)
 
 
 async def stored(who: Caller) -> int:
@@ -52,13 +69,42 @@ async def test_sizes_are_put_right_and_only_those(me: Caller, monkeypatch: pytes
     assert await recount(database, objects) == (8, 0)
 
 
-async def test_a_row_that_changes_meanwhile_is_left_as_it_is(me: Caller) -> None:
-    job = await me.job_row(output_path="jobs/1/1.wav", output_size=7)
-    async with me.stores.database.write() as session:
-        (said,) = [each async for each in SizeRepository(session).all()]
-        await session.execute(update(Job).where(Job.id == job).values(output_size=8))
-        assert not await SizeRepository(session).correct(said, 9)
-    assert (await me.row(Job, job)).output_size == 8
+async def test_a_row_that_changes_while_its_file_is_looked_at_is_left_as_it_is(me: Caller) -> None:
+    changes = {"jobs/1/1.wav": {"output_size": 8}, "jobs/2/1.wav": {"output_path": "jobs/2/2.wav"}, "jobs/3/1.wav": {"output_path": None}}
+    jobs = {key: await me.job_row(output_path=key, output_size=7) for key in (*changes, "jobs/4/1.wav")}
+    database = me.stores.database
+
+    async def change(key: str) -> None:
+        if key in changes:
+            async with database.write() as session:
+                await session.execute(update(Job).where(Job.output_path == key).values(changes[key]))
+
+    assert await recount(database, Looked(me.stores.objects, change)) == (4, 1)
+    for key, job in jobs.items():
+        row = await me.row(Job, job)
+        expected = {"output_path": key, "output_size": 7} | changes.get(key, {"output_size": 0})
+        assert {"output_path": row.output_path, "output_size": row.output_size} == expected
+
+
+async def test_no_transaction_lasts_while_files_are_looked_at(postgres: Postgres, tmp_path: Path) -> None:
+    """The server would end one in which nothing is asked for a minute, and thousands of files may be gone."""
+    database = Database(await postgres.create(MIGRATED))
+    async with database.write() as session:
+        session.add(User(id="user_1", email="one@example.com", password_hash="-"))
+        await session.flush()
+        for number in range(3):
+            key = f"jobs/job_{number}/1.wav"
+            session.add(Job(id=f"job_{number}", user_id="user_1", available_at=utcnow(), output_path=key, output_size=7))
+    idle = text("SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND state LIKE 'idle in transaction%'")
+    seen: list[int] = []
+
+    async def look(_key: str) -> None:
+        async with database.unhurried.connect() as connection:
+            seen.append((await connection.execute(idle)).scalar_one())
+
+    assert await recount(database, Looked(Objects.in_folder(tmp_path), look)) == (3, 3)
+    assert seen == [0, 0, 0]
+    await database.close()
 
 
 async def test_the_command(me: Caller, app: Litestar, settings: Settings, monkeypatch: pytest.MonkeyPatch, logs: Any) -> None:

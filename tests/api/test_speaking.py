@@ -15,7 +15,9 @@ from sqlalchemy import select, update
 from api.clones.schemas import DirectSynthesis
 from api.clones.synthesis import DirectSpeech
 from api.errors import ApiError, UnavailableError
+from store.faults import UnreachableError
 from store.models import Job
+from store.repositories.queue import JobQueue
 from tests.api.inference import refused
 from tests.api.rooms import Caller
 from tests.api.support import Logs, error_of
@@ -117,6 +119,21 @@ async def test_a_job_that_another_worker_took_over_is_not_deleted(me: Caller) ->
     me.inference.gate.set()
     assert (await asked).status_code == 409
     assert (await the_job(me)).output_path == "jobs/x/2.wav"
+
+
+async def test_sound_that_is_made_is_answered_though_the_database_was_away_at_its_end(me: Caller, monkeypatch: pytest.MonkeyPatch) -> None:
+    complete, failures = JobQueue.complete, [UnreachableError("refused")] * 2
+
+    async def refused_at_first(self: JobQueue, *lease: Any, **outcome: Any) -> bool:
+        if failures:
+            raise failures.pop()
+        return await complete(self, *lease, **outcome)
+
+    monkeypatch.setattr(JobQueue, "complete", refused_at_first)
+    made = await me.data("POST", f"/voice/clones/{await me.voice()}/synthesize", json={"text": TEXT})
+    assert not failures
+    assert (made["status"], (await the_job(me)).attempt) == ("completed", 1)
+    assert (await me.ask("GET", made["output_path"].removeprefix("/api/v1"))).status_code == 200
 
 
 async def test_a_listener_who_goes_does_not_stop_the_job_and_costs_no_memory(me: Caller) -> None:

@@ -226,6 +226,35 @@ async def test_a_job_is_given_up_when_the_lease_runs_out_that_nobody_can_extend(
     await stores.database.close()
 
 
+async def test_what_a_job_has_come_to_is_written_when_the_server_answers_again(
+    server: PostgresProcess, url: str, tmp_path: Path, logs: Logs
+) -> None:
+    no_vectors: Any = None
+    stores = Stores(Database(url, limit_s=LIMIT_S), Objects.in_folder(tmp_path), no_vectors)
+    handler = Scripted()
+    runner = JobRunner(stores, {"synthesis": handler}, lease_s=WAIT_S, max_attempts=1, notify=lambda _: None)
+    async with stores.database.write() as session:
+        session.add(User(id="user_1", email="one@example.com", password_hash="-"))
+        await session.flush()
+        session.add(Job(id="job_1", user_id="user_1", available_at=utcnow()))
+    async with stores.database.write() as session:
+        job = await JobQueue(session).claim(runner.new_owner(), runner.lease_s, ["synthesis"])
+    assert job is not None
+    ending = asyncio.create_task(runner.run(job))
+    await handler.begun.wait()
+    server.pause()
+    handler.free.set()
+    async with asyncio.timeout(WAIT_S):
+        while "end not written yet" not in logs.text:
+            await asyncio.sleep(0.02)
+        server.go_on()
+        assert await ending == "completed"
+    async with stores.database.read() as session:
+        row = await session.get_one(Job, "job_1")
+    assert (row.status, row.attempt) == ("completed", 1), "on its only attempt"
+    await stores.database.close()
+
+
 def unavailable(answer: httpx.Response) -> None:
     assert answer.status_code == 503, answer.text
     assert answer.json()["error"]["code"] == "STORAGE_UNAVAILABLE"

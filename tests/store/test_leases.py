@@ -103,6 +103,37 @@ async def test_a_job_that_does_not_run_is_not_written_even_if_it_names_its_last_
     assert columns(await row(made.id)) == before
 
 
+@pytest.mark.parametrize(("name", "status"), [("complete", COMPLETED), ("fail", FAILED)])
+async def test_a_holder_knows_its_own_end(database: Database, job: Any, claim: Any, do: Any, name: str, status: str) -> None:
+    """Who has heard nothing of the commit can ask, and takes nobody else's end for its own."""
+    made = await job()
+    lease = await claim()
+
+    async def known(lease: Lease, status: str = status) -> bool:
+        return bool(await do(lambda queue, lease: queue.ended_by(lease, status), lease))
+
+    assert not await known(lease), "it runs"
+    assert await do(WRITES[name], lease)
+    assert await known(lease)
+    assert not await known(lease, FAILED if status == COMPLETED else COMPLETED)
+    for other in (replace(lease, owner="you"), replace(lease, attempt=2), replace(lease, job_id="job_other")):
+        assert not await known(other)
+    if status == FAILED:
+        async with database.write() as session:
+            assert await JobRepository(session).retry(made.id)
+            assert await JobRepository(session).cancel(made.id)
+        assert not await known(lease), "its owner has put it back in the queue meanwhile"
+
+
+async def test_an_end_that_others_wrote_is_not_that_of_the_holder(job: Any, claim: Any, do: Any, expire: Any, recover: Any) -> None:
+    await job()
+    lease = await claim()
+    await expire(lease.job_id)
+    (given_up,) = await recover(max_attempts=1)
+    assert given_up.status == FAILED
+    assert not await do(lambda queue, lease: queue.ended_by(lease, FAILED), lease)
+
+
 @pytest.mark.parametrize("name", WRITES)
 async def test_with_the_lease_everything_is(job: Any, claim: Any, do: Any, row: Any, name: str) -> None:
     made = await job()
@@ -110,7 +141,8 @@ async def test_with_the_lease_everything_is(job: Any, claim: Any, do: Any, row: 
     stored = await row(made.id)
     ended = stored.status in {COMPLETED, FAILED, CANCELLED}
     assert (stored.completed_at is not None) is ended
-    assert (stored.lease_owner is None and stored.lease_until is None) is (stored.status != PROCESSING)
+    assert (stored.lease_until is None) is (stored.status != PROCESSING)
+    assert (stored.lease_owner is None) is (stored.status == PENDING)
     expected = {
         "report": (PROCESSING, 50.0, "Speaking", None),
         "complete": (COMPLETED, 100.0, "Completed", None),

@@ -79,7 +79,7 @@ async def test_a_finished_job_is_complete_and_was_told_of(stores: Stores, make_j
     running = runner(stores, Scripted(work), told=told)
     assert await running.run(await claim(running)) == "completed"
     row = await job_row(made.id)
-    assert (row.status, row.progress, row.duration, row.lease_owner) == ("completed", 100.0, 2.5, None)
+    assert (row.status, row.progress, row.duration, row.lease_until) == ("completed", 100.0, 2.5, None)
     assert row.completed_at is not None
     assert len(told) >= 3
 
@@ -101,7 +101,7 @@ async def test_how_work_ends(
     running = runner(stores, handler)
     assert await running.run(await claim(running)) == status
     row = await job_row(made.id)
-    assert (row.status, row.attempt, row.error_code, row.lease_owner) == (status, attempt, code, None)
+    assert (row.status, row.attempt, row.error_code, row.lease_until) == (status, attempt, code, None)
     assert handler.failures == ([(made.id, code)] if status == "failed" else [])
     if status == "pending":
         assert row.available_at > utcnow() + timedelta(seconds=1), "it is not tried again at once"
