@@ -6,7 +6,7 @@ export VOXIFY_DATA_DIR ?= $(CURDIR)/data
 # BentoML counts only the word True.
 export BENTOML_DO_NOT_TRACK := True
 
-.PHONY: help up demo test test-slow test-images test-postgres chaos check audit format load bento images manifests requirements train-voice evaluate-voice clean
+.PHONY: help up demo test test-slow test-images test-containers test-postgres chaos check audit format load bento images manifests requirements train-voice evaluate-voice clean
 
 help:  ## List the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
@@ -34,6 +34,9 @@ test-slow: .venv/.installed  ## The tests that take minutes each
 
 test-images: .venv/.installed  ## Build the image of the API without a Docker engine, and run it (root; needs buildah and mmdebstrap)
 	timeout 2400 $(BIN)/python -m pytest tests/deploy/test_images.py -m slow
+
+test-containers: .venv/.installed  ## Build both images, run Compose's files and the chart's pods (root; needs also podman, runc, catatonit, netavark, busybox-static; 25 GB)
+	timeout 3000 $(BIN)/python -m pytest tests/deploy/test_images.py tests/deploy/test_containers_one.py tests/deploy/test_containers_many.py -m slow
 
 chaos: .venv/.installed  ## Kill everything again and again: SEED=1 KILLS=300 JOBS=3000 TOPOLOGY=workers
 	$(BIN)/python -m tests.chaos --seed $(or $(SEED),1) --kills $(or $(KILLS),300) --jobs $(or $(JOBS),3000) --topology $(or $(TOPOLOGY),workers)

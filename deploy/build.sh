@@ -14,7 +14,7 @@ BIN=$PWD/.venv/bin
 OUT=$PWD/build/images
 VERSION=$(sed -n 's/^version = "\(.*\)"/\1/p' pyproject.toml)
 CYCLONEDX=cyclonedx-bom==7.5.0
-BUILDAH=(buildah --storage-driver vfs --root "$OUT/storage" --runroot "$OUT/run")
+BUILDAH=(buildah --root "$OUT/storage" --runroot "$OUT/run")
 
 main() {
     mkdir -p "$OUT"

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 import re
-import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -15,27 +14,19 @@ from typing import Any
 import httpx
 import pytest
 
+from tests.deploy.engine import OUT, STORE, build, buildah
 from tests.deploy.test_requirements import listed
-from tests.servers import ROOT, free_port, need, stop, wait_until_ready
+from tests.servers import ROOT, free_port, stop, wait_until_ready
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(1800)]
 
-OUT = ROOT / "build" / "images"
-BUILDAH = ["buildah", "--storage-driver", "vfs", "--root", str(OUT / "storage"), "--runroot", str(OUT / "run")]
 WHEELS = f"{OUT / 'wheels' / 'api'}:/wheels:ro"
 MOST_MB = 500
 
 
-def buildah(*arguments: str) -> str:
-    return subprocess.run([*BUILDAH, *arguments], capture_output=True, text=True, check=True, timeout=300).stdout.strip()
-
-
 @pytest.fixture(scope="module")
 def image() -> str:
-    need(shutil.which("buildah") and shutil.which("mmdebstrap") and os.geteuid() == 0, "buildah, mmdebstrap or root")
-    built = subprocess.run([str(ROOT / "deploy" / "build.sh"), "api"], capture_output=True, text=True, check=False, timeout=1700)
-    assert built.returncode == 0, built.stderr[-4000:]
-    return built.stdout.split(",")[0].splitlines()[-1]
+    return build("api")
 
 
 @pytest.fixture(scope="module")
@@ -93,7 +84,8 @@ def test_its_entry_point_answers_and_writes_nowhere_but_where_it_may(container: 
     # Not /data, over which buildah lays a volume of its own.
     environment["VOXIFY_DATA_DIR"] = "/mnt/data"
     options = [option for name, value in environment.items() for option in ("--env", f"{name}={value}")]
-    command = [*BUILDAH, "run", "--isolation", "chroot", *options, "--volume", f"{data}:/mnt/data", container, "--", "voxify", "serve"]
+    options += ["--isolation", "chroot", "--volume", f"{data}:/mnt/data"]
+    command = ["buildah", *STORE, "run", *options, container, "--", "voxify", "serve"]
     with log_file.open("wb") as log:
         process = subprocess.Popen(command, stdout=log, stderr=log, start_new_session=True)
     try:
@@ -118,6 +110,21 @@ def test_its_entry_point_answers_and_writes_nowhere_but_where_it_may(container: 
 @pytest.mark.parametrize("command", [["worker", "--help"], ["beat", "--help"], ["db", "--help"]], ids=lambda command: command[0])
 def test_it_is_the_image_of_workers_and_beat_too(container: str, command: list[str]) -> None:
     assert "Usage" in buildah("run", "--isolation", "chroot", container, "--", "voxify", *command)
+
+
+def test_every_module_of_ours_finds_what_it_imports(container: str) -> None:
+    """Much is imported only where it is asked for: with Celery, with S3, with Qdrant."""
+    script = """if True:
+        import importlib, pkgutil
+        for room in ("api", "audio", "store", "worker"):
+            for module in pkgutil.walk_packages([importlib.import_module(room).__path__[0]], f"{room}."):
+                # Scripts that a program of theirs runs.
+                if not module.name.startswith("store.migrations") and not module.name.endswith("__main__"):
+                    importlib.import_module(module.name)
+                    print(module.name)
+    """
+    imported = buildah("run", "--isolation", "chroot", container, "--", "python", "-c", script).splitlines()
+    assert {"worker.celery_app", "store.vectors", "api.app"} <= set(imported)
 
 
 def test_the_image_of_inference_is_made_of_the_bento(image: str, tmp_path: Path) -> None:
