@@ -7,20 +7,23 @@ import json
 import secrets
 import sys
 import time
-from contextlib import ExitStack
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
 import httpx
 
-from scripts.stack import Stack, StackError, interruptible
+from scripts.stack import Stack, StackError, answers, interruptible
 from settings import Settings
 
 RECORDING = "infer/examples/basic/basic_ref_en.wav"
 RECORDING_TEXT = "Some call me nature, others call me mother nature."
 SAY = "The quick brown fox jumps over the lazy dog. And this is the voice that I was given a few seconds ago."
 
-PATIENCE_S = 5
+FIRST_LOOK_S, LOOK_S = 0.1, 1.0  # more often than once in a second would soon be more than an account may ask in a minute
+PATIENCE_S = 5.0  # between two lines that say that it still goes on
+LIMIT_S = 300.0
 
 
 class DemoError(Exception):
@@ -34,9 +37,14 @@ class Person:
         self.http = httpx.Client(base_url=base, timeout=120, trust_env=False)
         self.step = 0
 
-    def tell(self, what: str) -> None:
+    @contextmanager
+    def doing(self, what: str) -> Iterator[None]:
+        """A step: says what it is, and how long it took."""
         self.step += 1
         print(f"\n{self.step}. {what}", flush=True)
+        begun = time.monotonic()
+        yield
+        print(f"   took {time.monotonic() - begun:.1f} s", flush=True)
 
     def call(self, method: str, path: str, **request: Any) -> Any:
         answer = self.http.request(method, f"/api/v1{path}", **request)
@@ -46,16 +54,22 @@ class Person:
         return body["data"]
 
     def until_ready(self, path: str) -> Any:
-        for second in range(120):
-            if second == PATIENCE_S:
-                print("   it is being looked at; after a start the first one takes longer, until the speaker encoder is loaded", flush=True)
+        begun = told = time.monotonic()
+        pause = FIRST_LOOK_S
+        while True:
             data = self.call("GET", path)
             if data["status"] == "ready":
                 return data
             if data["status"] == "failed":
                 raise DemoError(f"{path} failed: {data['error_message']}")
-            time.sleep(1)  # more often would soon be more than an account may ask in a minute
-        raise DemoError(f"{path} was not ready in time")
+            now = time.monotonic()
+            if now - begun > LIMIT_S:
+                raise DemoError(f"{path} was not ready after {LIMIT_S:.0f} s")
+            if now - told > PATIENCE_S:
+                print(f"   {data['status']} for {now - begun:.0f} s", flush=True)
+                told = now
+            time.sleep(pause)
+            pause = min(LOOK_S, 2 * pause)
 
 
 def main_job(base: str, output: Path) -> Path:
@@ -63,46 +77,46 @@ def main_job(base: str, output: Path) -> Path:
     person = Person(base)
     email, password = f"demo-{secrets.token_hex(4)}@example.com", f"Demo-{secrets.token_urlsafe(12)}1!"
 
-    person.tell("Register and log in")
-    person.call("POST", "/auth/register", json={"email": email, "password": password, "first_name": "Demo"})
-    tokens = person.call("POST", "/auth/login", json={"email": email, "password": password})
-    person.http.headers["Authorization"] = f"Bearer {tokens['access_token']}"
-    print(f"   as {email}")
+    with person.doing("Register and log in"):
+        person.call("POST", "/auth/register", json={"email": email, "password": password, "first_name": "Demo"})
+        tokens = person.call("POST", "/auth/login", json={"email": email, "password": password})
+        person.http.headers["Authorization"] = f"Bearer {tokens['access_token']}"
+        print(f"   as {email}")
 
-    person.tell("Upload a few seconds of a voice")
-    with recording().open("rb") as file:
-        sample = person.call(
-            "POST", "/voice/samples", files={"file": ("voice.wav", file)}, data={"name": "Demo voice", "ref_text": RECORDING_TEXT}
-        )
-    sample = person.until_ready(f"/voice/samples/{sample['sample_id']}")
-    quality = sample["quality_metrics"]
-    print(f"   {sample['sample_id']}: {sample['duration']:.1f} s {sample['format']}, quality {quality['quality_score']:.2f} of 1")
+    with person.doing("Upload a few seconds of a voice"):
+        with recording().open("rb") as file:
+            sample = person.call(
+                "POST", "/voice/samples", files={"file": ("voice.wav", file)}, data={"name": "Demo voice", "ref_text": RECORDING_TEXT}
+            )
+        sample = person.until_ready(f"/voice/samples/{sample['sample_id']}")
+        quality = sample["quality_metrics"]
+        print(f"   {sample['sample_id']}: {sample['duration']:.1f} s {sample['format']}, quality {quality['quality_score']:.2f} of 1")
 
-    person.tell("Clone the voice")
-    clone = person.call("POST", "/voice/clones", json={"name": "Demo clone", "sample_ids": [sample["sample_id"]], "language": "en-US"})
-    clone = person.until_ready(f"/voice/clones/{clone['clone_id']}")
-    print(f"   {clone['clone_id']} is {clone['status']}")
+    with person.doing("Clone the voice"):
+        clone = person.call("POST", "/voice/clones", json={"name": "Demo clone", "sample_ids": [sample["sample_id"]], "language": "en-US"})
+        clone = person.until_ready(f"/voice/clones/{clone['clone_id']}")
+        print(f"   {clone['clone_id']} is {clone['status']}")
 
-    person.tell(f"Have it say: {SAY!r}")
-    job = person.call("POST", "/job", json={"text_content": SAY, "voice_model_id": clone["clone_id"], "output_format": "wav"})
-    print(f"   {job['id']} is {job['status']}")
+    with person.doing(f"Have it say: {SAY!r}"):
+        job = person.call("POST", "/job", json={"text_content": SAY, "voice_model_id": clone["clone_id"], "output_format": "wav"})
+        print(f"   {job['id']} is {job['status']}")
 
-    person.tell("Watch it work")
-    with person.http.stream("GET", f"/api/v1/job/{job['id']}/progress") as stream:
-        for line in stream.iter_lines():
-            event = json.loads(line.removeprefix("data:")) if line.startswith("data:") else {}
-            if "progress" in event:
-                print(f"   {event['progress']:5.1f} %  {event['message']}", flush=True)
-    job = person.call("GET", f"/job/{job['id']}")
-    if job["status"] != "completed":
-        raise DemoError(f"the job is {job['status']}: {job['error_message']}")
+    with person.doing("Watch it work"):
+        with person.http.stream("GET", f"/api/v1/job/{job['id']}/progress") as stream:
+            for line in stream.iter_lines():
+                event = json.loads(line.removeprefix("data:")) if line.startswith("data:") else {}
+                if "progress" in event:
+                    print(f"   {event['progress']:5.1f} %  {event['message']}", flush=True)
+        job = person.call("GET", f"/job/{job['id']}")
+        if job["status"] != "completed":
+            raise DemoError(f"the job is {job['status']}: {job['error_message']}")
 
-    person.tell("Download the speech")
-    sound = person.http.get(f"/api/v1/file/synthesis/{job['id']}")
-    sound.raise_for_status()
-    output.parent.mkdir(parents=True, exist_ok=True)
-    output.write_bytes(sound.content)
-    print(f"   {job['duration']:.1f} s of sound in {job['processing_time_ms'] / 1000:.1f} s, {len(sound.content):,} bytes")
+    with person.doing("Download the speech"):
+        sound = person.http.get(f"/api/v1/file/synthesis/{job['id']}")
+        sound.raise_for_status()
+        output.parent.mkdir(parents=True, exist_ok=True)
+        output.write_bytes(sound.content)
+        print(f"   {job['duration']:.1f} s of sound, spoken in {job['processing_time_ms'] / 1000:.1f} s; {len(sound.content):,} bytes")
     if not job["is_speech"]:
         print("   Note: the model is the smoke voice. It shows that everything works; what it makes is noise, not speech.")
     return output
@@ -116,11 +130,18 @@ def recording() -> Path:
     return Path(package.submodule_search_locations[0]) / RECORDING
 
 
-def running(base: str) -> bool:
-    try:
-        return httpx.get(f"{base}/health/ready", timeout=5, trust_env=False).is_success
-    except httpx.HTTPError:
-        return False
+def found_running(stack: Stack) -> bool:
+    """Whether Voxify is up, after waiting for one that is being started in another terminal."""
+    ready = f"{stack.api_url}/health/ready"
+    if answers(ready):
+        return True
+    if stack.elsewhere():
+        print("Voxify is being started in another terminal; waiting for it", flush=True)
+    while stack.elsewhere():
+        if answers(ready):
+            return True
+        time.sleep(0.5)
+    return False
 
 
 def main() -> int:
@@ -129,7 +150,7 @@ def main() -> int:
     stack = Stack(settings, lambda line: print(line, flush=True))
     try:
         with ExitStack() as started:
-            if running(stack.api_url):
+            if found_running(stack):
                 print(f"Voxify is running at {stack.api_url}")
             else:
                 print("Voxify is not running; starting it for the demo")

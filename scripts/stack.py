@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
 import signal
 import socket
@@ -13,6 +14,7 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import TracebackType
+from typing import IO
 
 import httpx
 
@@ -22,6 +24,7 @@ ROOT = Path(__file__).resolve().parent.parent
 START_LIMIT_S = 1800.0  # the first start may download a model
 STOP_LIMIT_S = 30.0
 LIVES = 5  # restarts of one process before it is given up
+PATIENCE_S = 15.0  # between two lines that say that it still goes on
 
 Say = Callable[[str], None]
 
@@ -67,10 +70,7 @@ class Tier:
         self.process.wait()
 
     def ready(self) -> bool:
-        try:
-            return httpx.get(self.ready_url, timeout=2, trust_env=False).is_success
-        except httpx.HTTPError:
-            return False
+        return answers(self.ready_url)
 
     def last_lines(self, count: int) -> str:
         with suppress(OSError):
@@ -85,6 +85,7 @@ class Stack:
     settings: Settings
     say: Say = print
     environment: dict[str, str] = field(default_factory=lambda: dict(os.environ))
+    _lock: IO[str] | None = field(default=None, init=False, repr=False)
 
     def __post_init__(self) -> None:
         settings, logs = self.settings, self.settings.data_dir / "logs"
@@ -100,6 +101,17 @@ class Stack:
     def api_url(self) -> str:
         return f"http://{self.settings.api_host}:{self.settings.api_port}"
 
+    @property
+    def lock_path(self) -> Path:
+        return self.settings.data_dir / "up.lock"
+
+    def elsewhere(self) -> bool:
+        """Whether another process starts or runs Voxify with this data folder."""
+        if not self.lock_path.exists():
+            return False
+        with self.lock_path.open("a") as lock:
+            return not _locked(lock)
+
     def __enter__(self) -> Stack:
         for tier in (self.inference, self.api):
             if _port_taken(tier.port):
@@ -109,9 +121,17 @@ class Stack:
                 )
         # What lies below it is for nobody else on this machine.
         self.settings.data_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
+        # The system lets go of it when this process ends, however it ends.
+        self._lock = self.lock_path.open("a")
+        # `elsewhere` has it for a moment.
+        deadline = time.monotonic() + 1
+        while not (locked := _locked(self._lock)) and time.monotonic() < deadline:
+            time.sleep(0.05)
+        if not locked:
+            self._lock.close()
+            raise StackError(f"Voxify runs already with the data in {self.settings.data_dir.absolute()}")
         try:
-            self._start(self.inference)
-            self._start(self.api)
+            self._start(self.inference, self.api)
         except BaseException:
             self.stop()
             raise
@@ -125,6 +145,8 @@ class Stack:
             self.say("\nStopping; jobs that do not end soon go back into the queue")
         self.api.stop()
         self.inference.stop()
+        if self._lock is not None:
+            self._lock.close()
 
     def watch(self) -> None:
         """Return when a signal interrupts; meanwhile restart whatever dies."""
@@ -141,22 +163,52 @@ class Stack:
                 tier.stop()
                 self._start(tier)
 
-    def _start(self, tier: Tier) -> None:
+    def _start(self, *tiers: Tier) -> None:
+        """Start them side by side, as each is busy with its imports; a tier may need those before it to become ready."""
         begun = time.monotonic()
-        self.say(f"  {tier.name:<10} starting (log: {tier.log_path})")
-        tier.start(self.environment)
+        for tier in tiers:
+            self.say(f"  {tier.name:<10} starting (log: {tier.log_path})")
+            tier.start(self.environment)
+        for tier in tiers:
+            self._until_ready(tier, tiers, begun)
+            self.say(f"  {tier.name:<10} ready after {time.monotonic() - begun:.1f} s")
+
+    def _until_ready(self, tier: Tier, tiers: tuple[Tier, ...], begun: float) -> None:
         shown, shown_at = "", begun
         while not tier.ready():
-            if not tier.running:
-                raise StackError(f"The {tier.name} tier ended while it started. Its last lines:\n{tier.last_lines(20)}")
-            if time.monotonic() - begun > START_LIMIT_S:
+            ended = next((each for each in tiers if not each.running), None)
+            if ended is not None:
+                raise StackError(f"The {ended.name} tier ended while it started. Its last lines:\n{ended.last_lines(20)}")
+            now = time.monotonic()
+            if now - begun > START_LIMIT_S:
                 raise StackError(f"The {tier.name} tier was not ready after {START_LIMIT_S:.0f} s; see {tier.log_path}")
             line = tier.last_lines(1).strip()
-            if "%" in line and line != shown and time.monotonic() - shown_at > 1:  # a download, telling how far it is
+            if "%" in line and line != shown and now - shown_at > 1:  # a download, telling how far it is
                 self.say(f"             {line[:110]}")
-                shown, shown_at = line, time.monotonic()
+                shown, shown_at = line, now
+            elif now - shown_at > PATIENCE_S:
+                self.say(f"             still starting after {now - begun:.0f} s; a first start compiles its libraries")
+                shown_at = now
             time.sleep(0.2)
-        self.say(f"  {tier.name:<10} ready after {time.monotonic() - begun:.1f} s")
+
+
+_http = httpx.Client(timeout=5, trust_env=False)  # making one takes more of a processor than a start can spare at each look
+
+
+def answers(url: str) -> bool:
+    """Whether somebody answers there, and that all is well."""
+    try:
+        return _http.get(url).is_success
+    except httpx.HTTPError:
+        return False
+
+
+def _locked(file: IO[str]) -> bool:
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True
 
 
 def _port_taken(port: int) -> bool:

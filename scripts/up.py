@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+import time
 
 from scripts.stack import Stack, StackError, interruptible
 from settings import Settings
@@ -12,11 +13,12 @@ def main() -> int:
     interruptible()
     settings = Settings()
     say = lambda line: print(line, flush=True)  # noqa: E731
+    begun = time.monotonic()
     say(f"Starting Voxify; everything it keeps is below {settings.data_dir.absolute()}")
     try:
         with Stack(settings, say) as stack:
             say(
-                "\nVoxify is up.\n"
+                f"\nVoxify is up after {time.monotonic() - begun:.1f} s.\n"
                 f"  API        {stack.api_url}/api/v1\n"
                 f"  docs       {stack.api_url}/docs\n"
                 f"  health     {stack.api_url}/health/ready\n"

@@ -32,14 +32,13 @@ def environment(data: Path, api_port: int, inference_port: int) -> dict[str, str
 
 @contextmanager
 def up(folder: Path, settings: dict[str, str]) -> Iterator[tuple[subprocess.Popen[bytes], Path]]:
-    """`make up` until it says that it is up: the process, and the file of what it says."""
+    """`make up`, which has just begun: the process, and the file of what it says."""
     said = folder / "up.txt"
     with said.open("wb") as out:
         process = subprocess.Popen(
             [sys.executable, "-m", "scripts.up"], cwd=ROOT, env=settings, stdout=out, stderr=out, start_new_session=True
         )
     try:
-        until(lambda: "Voxify is up" in said.read_text(), process, said)
         yield process, said
     finally:
         stop(process)
@@ -59,15 +58,19 @@ def test_up_demo_restart_and_stop(tmp_path: Path) -> None:
     settings = environment(data, api_port, inference_port)
     api = f"http://127.0.0.1:{api_port}"
     with up(tmp_path, settings) as (process, said):
-        assert f"{api}/docs" in said.read_text()
-        assert f"http://127.0.0.1:{inference_port}" in said.read_text()
-
+        until(lambda: "inference  starting" in said.read_text(), process, said)
         demo = subprocess.run([sys.executable, "-m", "scripts.demo"], cwd=ROOT, env=settings, capture_output=True, text=True, check=False)
         assert demo.returncode == 0, demo.stdout + demo.stderr
+        assert "being started in another terminal" in demo.stdout
         assert f"Voxify is running at {api}" in demo.stdout
+        assert demo.stdout.count("   took ") == 6, "each step says how long it took"
         assert "100.0 %  Completed" in demo.stdout
         assert "noise, not speech" in demo.stdout, "the smoke voice says what it is"
         assert soundfile.info(data / "demo.wav").duration > 3
+
+        until(lambda: "Voxify is up after" in said.read_text(), process, said)
+        assert f"{api}/docs" in said.read_text()
+        assert f"http://127.0.0.1:{inference_port}" in said.read_text()
 
         second = subprocess.run([sys.executable, "-m", "scripts.up"], cwd=ROOT, env=settings, capture_output=True, text=True, check=False)
         assert second.returncode == 1

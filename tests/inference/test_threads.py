@@ -58,8 +58,11 @@ import torch
 assert (torch.get_num_threads(), torch.get_num_interop_threads()) == (1, 1)
 from inference import upstream
 upstream.load()
+import numpy as np
+from inference import speaker
+speaker.embed(np.random.default_rng(0).standard_normal(16_000).astype(np.float32) / 10, 16_000)
 heavy = {"sympy", "torch._dynamo", "scipy.signal", "librosa", "wandb", "gradio", "transformers", "accelerate", "matplotlib"}
-heavy |= {"pypinyin", "rjieba"}
+heavy |= {"pypinyin", "rjieba", "scipy", "numba", "resemblyzer", "pkg_resources"}
 assert not heavy & set(sys.modules), heavy & set(sys.modules)
 from x_transformers import x_transformers
 assert callable(x_transformers.einx.subtract)
