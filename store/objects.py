@@ -14,24 +14,34 @@ from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
 import obstore
-from obstore.exceptions import NotFoundError
+import structlog
+from obstore.exceptions import BaseError, NotFoundError
 from obstore.store import LocalStore, MemoryStore, S3Store
 
 from audio.encode import FORMATS, content_type
-from store.faults import require_room
+from store.faults import part_away, require_room
 
 if TYPE_CHECKING:
-    from obstore.store import ClientConfig, S3Config
+    from obstore.store import ClientConfig, RetryConfig, S3Config
 
 READ_CHUNK = 256 * 1024
 # What is larger is sent to a bucket in parts of this size, at most so many of them at once.
 PART = 8 * 1024 * 1024
 PARTS_AT_ONCE = 4
+# How long a bucket may say nothing, and how often it is asked again: that it is away is known within 40 s. The whole of an answer has no
+# limit, because who listens to a long sound may read it slowly.
+SILENCE = timedelta(seconds=10)
+CONNECTING = timedelta(seconds=5)
+RETRIES = 3
+LONGEST_PAUSE = timedelta(seconds=1)
+NO_LIMIT = timedelta(days=7)
 
 # What `audio.decode` finds and `audio.encode` does not write.
 _OTHER_TYPES = {"m4a": "audio/mp4", "webm": "audio/webm"}
 # Where a folder keeps what is still being written; a listing hides it.
 _UNFINISHED = re.compile(r".+#\d+")
+
+log = structlog.get_logger(__name__)
 
 
 def media_type(format: str) -> str:
@@ -84,8 +94,15 @@ class Bucket:
             config["endpoint"] = endpoint.rstrip("/")
         if self.access_key:
             config["access_key_id"], config["secret_access_key"] = self.access_key, self.secret_key
-        options: ClientConfig = {"allow_http": endpoint.startswith("http://")}
-        return S3Store(where.netloc, prefix=where.path.strip("/") or None, config=config, client_options=options)
+        options: ClientConfig = {
+            "allow_http": endpoint.startswith("http://"),
+            "connect_timeout": CONNECTING,
+            "read_timeout": SILENCE,
+            "timeout": NO_LIMIT,
+        }
+        again: RetryConfig = {"max_retries": RETRIES, "backoff": {"max_backoff": LONGEST_PAUSE}}
+        prefix = where.path.strip("/") or None
+        return S3Store(where.netloc, prefix=prefix, config=config, client_options=options, retry_config=again)
 
 
 class Objects:
@@ -162,6 +179,15 @@ class Objects:
                 await obstore.delete_async(self._store, key)
             except (NotFoundError, FileNotFoundError):
                 continue
+
+    async def delete_or_leave(self, *keys: str | None) -> None:
+        """As `delete`, of what no row names any more; when the store is away it is left to the sweep, which finds that."""
+        try:
+            await self.delete(*keys)
+        except (BaseError, OSError) as failure:
+            if part_away(failure) is None:
+                raise
+            log.info("objects left to the sweep", count=len([key for key in keys if key is not None]))
 
     async def address(self, key: str, ttl_s: int) -> str | None:
         """An address at which the object can be had for `ttl_s` seconds without asking us, or None where it lies in a folder.

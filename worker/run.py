@@ -150,12 +150,12 @@ class JobRunner:
             await self._complete(job, held, outcome)
         except LeaseLostError:
             # Its owner has cancelled or deleted it: the sound must not wait for the sweeper.
-            await self.stores.objects.delete(*outcome.stored)
+            await self.stores.objects.delete_or_leave(*outcome.stored)
             raise
         except JobFailedError as failure:
-            await self.stores.objects.delete(*outcome.stored)
+            await self.stores.objects.delete_or_leave(*outcome.stored)
             return await self._fail(job, held, failure.code, failure.message)
-        await self.stores.objects.delete(*outcome.obsolete)
+        await self.stores.objects.delete_or_leave(*outcome.obsolete)
         return COMPLETED
 
     async def _broke(self, job: Job, held: _Held, failure: Exception) -> str:

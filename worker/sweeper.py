@@ -94,7 +94,7 @@ class Sweeper:
         async with self.stores.database.write() as session:
             removed = await JobRepository(session).prune(old, before)
         # After the commit: should this process die in between, the sweep for orphans removes them.
-        await self.stores.objects.delete(*removed)
+        await self.stores.objects.delete_or_leave(*removed)
         return len(removed)
 
     async def remove_orphans(self) -> int:

@@ -149,5 +149,5 @@ class CloneService:
             previews = await PreviewRepository(session).objects(clone_id)
             await JobRepository(session).delete_of(clone_id)
             await clones.delete(clone)
-        await self.stores.objects.delete(*clone.objects, *previews)
+        await self.stores.objects.delete_or_leave(*clone.objects, *previews)
         await self.stores.vectors.delete_or_leave([clone_id])

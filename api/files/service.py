@@ -181,7 +181,7 @@ class FileService:
             if not await JobRepository(session).forget_output(job_id, sound.key):
                 raise NotFoundError("file")
         # After the commit: what is left behind if we die here, the sweeper finds.
-        await self.stores.objects.delete(sound.key)
+        await self.stores.objects.delete_or_leave(sound.key)
         self.notify(job_id)
 
     def _objects(self, sound: Sound) -> Objects:

@@ -152,7 +152,7 @@ class JobService:
             require_synthesis(job)
             if not await jobs.delete(job_id):
                 raise ConflictError("A job that is being worked on cannot be deleted; cancel it first", code="JOB_PROCESSING")
-        await self.stores.objects.delete(job.output_path)
+        await self.stores.objects.delete_or_leave(job.output_path)
         self.notify(job_id)
 
     async def _repeated(self, user_id: str, key: str, request_hash: str) -> Job | None:

@@ -133,7 +133,7 @@ class PreviewService:
         if not first:
             return await self._theirs(voice.id)
         if instead_of is not None:
-            await self.stores.objects.delete(instead_of.output_path)
+            await self.stores.objects.delete_or_leave(instead_of.output_path)
         self.ring()
         return job
 

@@ -69,7 +69,7 @@ class SampleService:
                 session.add(_processing_job(user_id, sample.id, request_id))
                 await self.quotas.require_fit(session, user_id)
         except BaseException:
-            await self.stores.objects.delete(sample.original_path)
+            await self.stores.objects.delete_or_leave(sample.original_path)
             raise
         self.ring()
         return sample
@@ -166,7 +166,7 @@ class SampleService:
         if learning:
             self.ring()
         # After the commit: what is left behind if we die here, the sweeper finds.
-        await self.stores.objects.delete(*obsolete)
+        await self.stores.objects.delete_or_leave(*obsolete)
         await self.stores.vectors.delete_or_leave([sample_id, *(clone.id for clone in needing)])
         return [clone.id for clone in needing]
 

@@ -6,7 +6,11 @@ import pytest
 
 from store.clock import utcnow
 from store.models import Job, Sample
+from store.objects import Bucket
 from tests.api.rooms import Caller, recording
+from tests.servers import free_port
+from worker.run import JobRunner
+from worker.sweeper import Sweeper
 
 
 async def test_an_upload_is_described_processed_and_ready(me: Caller) -> None:
@@ -66,6 +70,26 @@ async def test_deleting_takes_the_file_the_row_and_the_vector(me: Caller, strang
     assert await me.counts() == (0, 0, 0, 0)
     assert await me.stores.vectors.ids() == []
     assert await me.refused("DELETE", f"/voice/samples/{sample_id}") == (404, "SAMPLE_NOT_FOUND")
+
+
+async def test_what_is_deleted_while_the_bucket_is_away_is_gone_and_its_files_go_with_the_sweep(
+    me: Caller, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sample_id = (await me.upload())["sample_id"]
+    await me.until(f"/voice/samples/{sample_id}", "ready")
+    clone_id = (await me.data("POST", "/voice/clones", json={"name": "Mine", "sample_ids": [sample_id]}))["clone_id"]
+    await me.until(f"/voice/clones/{clone_id}", "ready")
+    job_id = (await me.data("POST", "/job", json={"text_content": "Hello.", "voice_model_id": clone_id}))["id"]
+    await me.until(f"/job/{job_id}", "completed")
+    nobody = f"http://127.0.0.1:{free_port()}"
+    with monkeypatch.context() as away:
+        away.setattr(me.stores.objects, "_store", Bucket(url="s3://voxify", endpoint=nobody, access_key="x", secret_key="x").open(nobody))
+        for path in (f"/file/synthesis/{job_id}", f"/job/{job_id}", f"/voice/clones/{clone_id}", f"/voice/samples/{sample_id}"):
+            assert (await me.ask("DELETE", path)).is_success, path
+            assert (await me.ask("GET", path)).status_code == 404, path
+    runner = JobRunner(me.stores, {}, lease_s=30, max_attempts=1, notify=lambda _: None)
+    assert await Sweeper(runner, orphan_grace_s=0).remove_orphans() > 3
+    assert await me.counts() == (0, 0, 0, 0)
 
 
 async def test_a_sample_in_use_stays_unless_forced(me: Caller) -> None:

@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import asyncio
+import socket
 import sys
 from collections.abc import AsyncIterator
+from datetime import timedelta
 from pathlib import Path
 
 import httpx
 import pytest
+from obstore.exceptions import GenericError
 
 from store.ids import new_id
-from store.objects import PART, ObjectNotFoundError, Objects
+from store.objects import PART, Bucket, ObjectNotFoundError, Objects
 from tests.engines import S3
-from tests.servers import ROOT
+from tests.servers import ROOT, free_port
 from tests.store.conftest import BUCKET_ONLY, FOLDER_ONLY, bucket_of, keys
 
 WRITE_TO_BUCKET = """
@@ -122,3 +125,42 @@ async def test_a_bucket_that_is_not_there_does_not_answer(s3: S3, objects: Objec
 def test_keys_of_the_store_are_in_no_log(s3: S3) -> None:
     assert s3.secret_key not in repr(bucket_of(s3, "s3://voxify"))
     assert s3.secret_key not in repr(vars(Objects.in_bucket(bucket_of(s3, "s3://voxify"))))
+
+
+def bucket_at(endpoint: str) -> Objects:
+    return Objects.in_bucket(Bucket(url="s3://voxify", endpoint=endpoint, access_key="tester", secret_key="secret"))
+
+
+async def test_that_a_bucket_is_away_is_soon_known() -> None:
+    """Whether nobody is there, or somebody who says nothing."""
+    nobody = bucket_at(f"http://127.0.0.1:{free_port()}")
+    async with asyncio.timeout(15):
+        for ask in (nobody.get("x"), nobody.delete("x"), nobody.put("x", b"sound")):
+            with pytest.raises(GenericError):
+                await ask
+    await nobody.delete_or_leave("x", None)
+
+
+async def test_a_bucket_that_says_nothing_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("store.objects.SILENCE", timedelta(seconds=0.2))
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        silent_bucket = bucket_at(f"http://127.0.0.1:{silent.getsockname()[1]}")
+        async with asyncio.timeout(15):
+            with pytest.raises(GenericError):
+                await silent_bucket.get("x")
+
+
+async def test_who_reads_slowly_gets_all_of_it(s3: S3, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Far longer than a bucket may say nothing; and it is asked once."""
+    monkeypatch.setattr("store.objects.SILENCE", timedelta(seconds=0.2))
+    monkeypatch.setattr("store.objects.RETRIES", 0)
+    s3.bucket("voxify")
+    there = Objects.in_bucket(bucket_of(s3, f"s3://voxify/{new_id('test')}"))
+    size = 24 * 1024 * 1024
+    await there.put("x", bytes(size))
+    read = 0
+    async for block in there.stream("x", 0, size):
+        if read == 0:
+            await asyncio.sleep(1)  # the behaviour itself
+        read += len(block)
+    assert read == size

@@ -109,3 +109,18 @@ async def test_a_mistake_in_a_report_is_not_taken_for_an_absent_database(
     await make_job()
     with pytest.raises(AssertionError, match="INTERNAL_ERROR"):
         await run_one(stores, work)
+
+
+async def test_a_job_is_done_although_what_is_obsolete_cannot_be_removed(
+    stores: Stores, make_job: MakeJob, job_row: ReadJob, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def work(_report: Report) -> Outcome:
+        monkeypatch.setattr(stores.objects, "delete", away)
+        return Outcome({"duration": 2.5}, obsolete=("jobs/before.wav",))
+
+    async def away(*_keys: str) -> None:
+        raise GenericError("connection reset by peer")
+
+    made = await make_job()
+    assert await run_one(stores, work) == "completed"
+    assert (await job_row(made.id)).status == "completed"
