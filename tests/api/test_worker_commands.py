@@ -80,8 +80,8 @@ def test_a_lane_that_there_is_not_is_named() -> None:
 
 
 def test_slots_are_those_of_the_lanes_that_are_named(settings: Settings) -> None:
-    assert lanes_of(settings, "", 0) == {"speech": 2, "voice": 1, "training": 1, "webhook": 2, "mail": 1}
-    assert lanes_of(settings, "", 5) == {"speech": 5, "voice": 1, "training": 1, "webhook": 2, "mail": 1}
+    assert lanes_of(settings, "", 0) == {"speech": 2, "voice": 1, "quality": 1, "training": 1, "webhook": 2, "mail": 1}
+    assert lanes_of(settings, "", 5) == {"speech": 5, "voice": 1, "quality": 1, "training": 1, "webhook": 2, "mail": 1}
     assert lanes_of(settings, " speech, mail", 0) == {"speech": 2, "mail": 1}
     assert lanes_of(settings, "voice,webhook", 3) == {"voice": 3, "webhook": 3}
     assert set(lanes_of(settings, "", 0)) == set(LANES)

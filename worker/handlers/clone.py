@@ -20,7 +20,7 @@ from store.stores import Stores
 from store.vectors import pack
 from worker.errors import JobFailedError, NotYetError
 from worker.handlers.base import Outcome, Report
-from worker.handlers.clone_quality import PRIORITY, not_measured
+from worker.handlers.clone_quality import not_measured
 from worker.handlers.references import LeftOut, ReferenceMaker, StyleReference, by_style, default_first, quality, ranked
 from worker.inference import SAMPLE_RATE, InferenceClient
 from worker.temporary import sound_folder
@@ -114,13 +114,12 @@ class CloneHandler:
 
 
 def quality_job(clone: Clone, request_id: str | None) -> Job:
-    """What measures a voice that is ready, behind all other work on voices."""
+    """What measures a voice that is ready."""
     return Job(
         id=new_id("job"),
         user_id=clone.user_id,
         kind=CLONE_QUALITY,
         subject_id=clone.id,
-        priority=PRIORITY,
         available_at=utcnow(),
         request_id=request_id,
     )

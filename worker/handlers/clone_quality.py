@@ -24,7 +24,6 @@ from worker.sentences import trial_sentence
 from worker.speech import Finisher, Manner, chunks_in_order
 from worker.voices import load_voice
 
-PRIORITY = -10
 SEEDS = (1, 2, 3)
 PENDING = {"code": "QUALITY_PENDING", "message": "The voice is being measured"}
 
