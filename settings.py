@@ -169,7 +169,7 @@ class Settings(BaseSettings):
     dtype: Literal["auto", "float32", "bfloat16", "float16"] = Field("auto", description="the type that models compute in")
     model_memory_mb: int = Field(0, ge=0, description="most that the weights of all loaded models may take; 0: no bound")
     model_idle_s: float = Field(0, ge=0, description="a model that nobody asked for this long is unloaded; 0: never")
-    max_batch_size: int = Field(16, ge=1, le=256)
+    max_batch_size: int = Field(0, ge=0, le=256, description="items that are computed together; 0: what suits the device")
     training_steps: int = Field(300, ge=1, description="of a fine-tune, unless the request says how many epochs")
     training_max_steps: int = Field(5000, ge=1, description="of a fine-tune, whatever the request says")
     training_idle_s: float = Field(120, gt=0, description="a fine-tune that nobody has asked for this long stops, to be gone on with")

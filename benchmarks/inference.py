@@ -148,19 +148,16 @@ def run(options: argparse.Namespace) -> dict[str, Any]:
     from benchmarks import workload
     from benchmarks.contenders import Engine, Upstream
     from inference import threads
+    from inference.loading import batch_size
     from settings import Settings
 
-    settings = Settings()
     device = options.device if options.device != "auto" else ("cuda" if torch.cuda.is_available() else "cpu")
-    threads.limit(options.threads)
+    together = Settings().max_batch_size or batch_size(device, threads.limit(options.threads))
     with tempfile.TemporaryDirectory() as folder:
         workload.write_model(Path(folder) / options.arch, workload.ARCHITECTURES[options.arch])
         synthesizer = workload.make_synthesizer(Path(folder) / options.arch, device, options.dtype)
         theirs = Upstream(synthesizer)
-        pairs = [
-            (Row("upstream", 1, theirs), Row("voxify", clients, Engine(synthesizer, settings.max_batch_size)))
-            for clients in options.concurrency
-        ]
+        pairs = [(Row("upstream", 1, theirs), Row("voxify", clients, Engine(synthesizer, together))) for clients in options.concurrency]
         for contender in (theirs, pairs[0][1].contender):
             contender.speak(workload.works(synthesizer, 4, steps=2))
         started = time.perf_counter()

@@ -18,6 +18,7 @@ from inference.text import Vocabulary
 from inference.vocoder import VOCOS_CONFIG, VOCOS_REPOSITORY, VOCOS_WEIGHTS, GriffinLim, Vocoder, find_weights, load_vocos
 
 SMOKE_SEED = 20_240_610
+MOST_TOGETHER = 16
 VOCOS_FOLDER = "vocos-mel-24khz"
 
 
@@ -53,6 +54,12 @@ def choose_dtype(device: str, setting: str = "auto") -> torch.dtype:
         can = torch.cpu.get_capabilities()
         return torch.bfloat16 if can.get("avx512_bf16") or can.get("amx_bf16") else torch.float32
     return torch.bfloat16 if torch.cuda.is_bf16_supported(including_emulation=False) else torch.float16
+
+
+def batch_size(device: str, cores: int) -> int:
+    """How many items are computed together where the operator does not say. On a processor more of them only make those wait who come
+    meanwhile: 2 on two cores (measured: `docs/inference.md`), 16 on 32."""
+    return MOST_TOGETHER if device.startswith("cuda") else min(MOST_TOGETHER, max(2, cores // 2))
 
 
 def frame_budget(device: str) -> int:

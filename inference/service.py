@@ -55,6 +55,14 @@ LISTENING_THREADS = 2
 """Requests that are transcribed, aligned or made references at once; the others wait."""
 
 
+def _batch_size() -> int:
+    if settings.max_batch_size:
+        return max(2, settings.max_batch_size)  # of one the dispatcher makes nothing
+    with warmup.uncollected():
+        from inference.loading import batch_size, choose_device
+    return batch_size(choose_device(settings.device), threads.physical_cores())
+
+
 class ArrivingRequest(SynthesisRequest):
     """Its items are prepared from the moment that they have been read: the dispatcher hands them over one batch after another."""
 
@@ -162,7 +170,7 @@ class Inference:
 
     @bentoml.api(
         batchable=True,
-        max_batch_size=max(2, settings.max_batch_size),
+        max_batch_size=_batch_size(),
         max_latency_ms=settings.max_batch_wait_ms,
         input_spec=ArrivingRequest,
     )

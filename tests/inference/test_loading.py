@@ -6,9 +6,11 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
-from inference import checkpoints, loading, upstream
+from inference import checkpoints, loading, service, upstream
 from inference.errors import ModelUnavailableError
 from inference.pool import ModelPool
+from inference.threads import physical_cores
+from settings import Settings
 from tests.inference.models import ARCHITECTURE, TOKENS, registry, save_model, weights
 
 
@@ -216,6 +218,17 @@ def test_a_processor_that_multiplies_bfloat16_is_used(
 def test_models_compute_in_the_type_of_the_settings(tmp_path: Path, setting: str, dtype: torch.dtype) -> None:
     assert loading.choose_dtype("cpu", setting) is dtype
     assert ModelPool(registry(tmp_path, model="smoke"), dtype=dtype).load("smoke").sampler.dtype is dtype
+
+
+@pytest.mark.parametrize(("device", "cores", "items"), [("cpu", 1, 2), ("cpu", 2, 2), ("cpu", 8, 4), ("cpu", 64, 16), ("cuda:1", 2, 16)])
+def test_fewer_items_are_computed_together_where_nobody_gains_by_it(device: str, cores: int, items: int) -> None:
+    assert loading.batch_size(device, cores) == items
+
+
+@pytest.mark.parametrize(("asked", "items"), [(0, loading.batch_size("cpu", physical_cores())), (1, 2), (40, 40)])
+def test_the_service_computes_so_many_together_as_it_is_told_or_as_suits(monkeypatch: pytest.MonkeyPatch, asked: int, items: int) -> None:
+    monkeypatch.setattr(service, "settings", Settings(device="cpu", max_batch_size=asked))
+    assert service._batch_size() == items
 
 
 def test_the_smoke_voice_is_the_same_everywhere() -> None:
