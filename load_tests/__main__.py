@@ -102,7 +102,7 @@ def main() -> int:
         print(error, file=sys.stderr)
         return 1
     profile = PROFILES[asked.profile]
-    verdicts = judge(profile.limits, events, asked.patience)
+    verdicts = judge(profile.limits, events, servers, patience=asked.patience)
     write(asked.output, told, events, verdicts, servers)
     for verdict in verdicts:
         if not verdict.passed:

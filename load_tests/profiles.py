@@ -8,16 +8,18 @@ from typing import Literal
 
 from load_tests.events import ROUND
 
-Measure = Literal["errors", "refusals", "p95_ms", "rounds"]
+Measure = Literal["errors", "refusals", "p95_ms", "rounds", "memory"]
 
 
 @dataclass(frozen=True)
 class Limit:
-    """A limit of one journey.
+    """A limit of one journey, or of one tier.
 
     Attributes:
+        journey: or the tier, `API` or `inference`, that `memory` is of.
         measure: `errors` and `refusals` are shares of all that was measured, `p95_ms` the 95th percentile of the good answers of `name`,
-            all three at most; `rounds` are at least so many journeys walked to their end.
+            all three at most; `rounds` are at least so many journeys walked to their end; `memory` is how many times as much there is in
+            the last fifth of the run as in the second, at most, where the servers are the test's own.
         name: the request or time that `p95_ms` is of.
     """
 
@@ -96,17 +98,20 @@ def limits(*, errors: float, refusals: float, rounds: int, slower: float = 1.0) 
     return told + [Limit(journey, "p95_ms", ms * slower, name) for (journey, name), ms in (WAITS_MS | REQUESTS_MS).items()]
 
 
+NO_LEAK = [Limit("API", "memory", 1.1), Limit("inference", "memory", 1.1)]
+"""By then caches are full."""
+
 PROFILES = {
     profile.name: profile
     for profile in (
         Profile("smoke", [Stage(60, 8, 4)], limits(errors=0, refusals=0.05, rounds=1)),
-        Profile("steady", [Stage(60, 16, 1), Stage(540, 24, 1)], limits(errors=0.001, refusals=0.05, rounds=10)),
+        Profile("steady", [Stage(60, 16, 1), Stage(540, 24, 1)], limits(errors=0.001, refusals=0.05, rounds=10) + NO_LEAK),
         # Three times as many at once: who is refused and told when to come back is served as promised.
         Profile(
             "spike",
             [Stage(120, 16, 1), Stage(60, 64, 16), Stage(180, 16, 8)],
             limits(errors=0.005, refusals=0.5, rounds=3, slower=6),
         ),
-        Profile("soak", [Stage(4 * 3600, 12, 1)], limits(errors=0.001, refusals=0.05, rounds=100)),
+        Profile("soak", [Stage(4 * 3600, 12, 1)], limits(errors=0.001, refusals=0.05, rounds=100) + NO_LEAK),
     )
 }

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import statistics
 from collections import Counter, defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -76,10 +77,27 @@ def _row(journey: str, name: str, events: Sequence[Event]) -> Row:
     )
 
 
-def judge(limits: Sequence[Limit], events: Sequence[Event], patience: float = 1.0) -> list[Verdict]:
-    """Each limit against what happened. `patience` multiplies the times, for a machine that is known to be slow or busy."""
+def judge(limits: Sequence[Limit], events: Sequence[Event], servers: Sequence[Server] = (), *, patience: float = 1.0) -> list[Verdict]:
+    """Each limit against what happened. `patience` multiplies the times, for a machine that is known to be slow or busy.
+
+    Limits of memory are left out where no server was looked at.
+    """
     told = {(row.journey, row.name): row for row in rows(events)}
-    return [_judged(limit, told, patience) for limit in limits]
+    memory = {"API": [each.api_mb for each in servers], "inference": [each.inference_mb for each in servers]}
+    verdicts = []
+    for limit in limits:
+        if limit.measure != "memory":
+            verdicts.append(_judged(limit, told, patience))
+        elif servers:
+            ratio = growth(memory[limit.journey])
+            verdicts.append(Verdict(limit, ratio, limit.value, ratio is not None and ratio <= limit.value))
+    return verdicts
+
+
+def growth(values: Sequence[float]) -> float | None:
+    """How many times the second fifth of the values the last one is, median by median; None: there are fewer than five."""
+    fifth = len(values) // 5
+    return statistics.median(values[-fifth:]) / statistics.median(values[fifth : 2 * fifth]) if fifth else None
 
 
 def _judged(limit: Limit, told: dict[tuple[str, str], Row], patience: float) -> Verdict:

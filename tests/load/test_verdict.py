@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from load_tests.events import ROUND, Event, EventLog, Outcome, read, refusal_s
 from load_tests.profiles import PROFILES, REQUESTS_MS, WAITS_MS, Limit, Profile, Stage
-from load_tests.verdict import failures, judge, percentile, rows
+from load_tests.verdict import Server, failures, judge, percentile, rows
 from tests.servers import ROOT
 
 
@@ -93,8 +93,24 @@ class TestJudge:
         assert verdict.passed
 
     def test_patience_is_for_times_alone(self) -> None:
-        told = judge([Limit("JobUser", "p95_ms", 30, "POST /job"), Limit("JobUser", "errors", 0.2)], [event(), event(outcome="failed")], 4)
+        limits = [Limit("JobUser", "p95_ms", 30, "POST /job"), Limit("JobUser", "errors", 0.2)]
+        told = judge(limits, [event(), event(outcome="failed")], patience=4)
         assert [(verdict.allowed, verdict.passed) for verdict in told] == [(120, True), (0.2, False)]
+
+    @pytest.mark.parametrize(("last", "passed"), [(219.0, True), (222.0, False)])
+    def test_memory_is_that_of_the_end_against_that_when_caches_are_full(self, last: float, passed: bool) -> None:
+        # The start is lower, and a moment is no trend.
+        api = [90.0] * 10 + [200.0] * 29 + [900.0] + [last] * 10
+        servers = [Server(float(second), mb, 500.0, 0.4, 1.2, 2.0) for second, mb in enumerate(api)]
+        told = judge([Limit("API", "memory", 1.1), Limit("inference", "memory", 1.1)], [event()], servers)
+        assert [verdict.passed for verdict in told] == [passed, True]
+        assert told[0].measured == last / 200
+
+    def test_memory_that_nobody_looked_at_is_no_verdict_and_too_little_of_it_no_pass(self) -> None:
+        limit = Limit("API", "memory", 1.1)
+        assert judge([limit], [event()]) == []
+        (verdict,) = judge([limit], [event()], [Server(1.0, 200.0, 500.0, 0.4, 1.2, 2.0)])
+        assert (verdict.measured, verdict.passed) == (None, False)
 
 
 class TestProfiles:
