@@ -1,8 +1,9 @@
 """Everything that only a GPU can tell, in one command: ``python -m benchmarks.full_size``; ``--rehearse`` tries it small on a CPU.
 
 With F5TTS_v1_Base's architecture and seeded weights, in this order: does the engine still agree with upstream's sampler, alone and in a
-batch; what does one batch spend its time on; how much sound a second, beside upstream's one by one on the same card in the same run; what
-of that remains through the service. Each part is written as soon as it is measured, so that whoever runs out of time keeps what there is.
+batch; what does one batch spend its time on; how long does a step take; how much sound a second, beside upstream's one by one on the same
+card in the same run; what of that remains through the service. Each part is written as soon as it is measured, so that whoever runs out of
+time keeps what there is.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ import argparse
 import datetime
 import json
 import os
+import statistics
 import sys
 import tempfile
 import time
@@ -111,6 +113,43 @@ def profile(options: argparse.Namespace) -> dict[str, Any]:
     }
 
 
+def step(options: argparse.Namespace) -> list[dict[str, Any]]:
+    """How long one step of the sampler takes, for batches of so many items of so many frames: what is left of it for a single short item is
+    the floor, which decides whether items should join between steps (`benchmarks.scheduler_model`) and what a captured graph can save.
+    """
+    import torch
+
+    from benchmarks import workload
+    from inference.engine import SampleItem
+
+    few, many, rounds = (1, 2, 1) if options.rehearse else (4, 16, 5)
+    sizes, lengths = ((1, 2), (100, 200)) if options.rehearse else ((1, 2, 4, 8, 16, 32), (200, 400, 800, 1600))
+    with tempfile.TemporaryDirectory() as folder:
+        workload.write_model(Path(folder) / options.arch, workload.ARCHITECTURES[options.arch])
+        synthesizer = workload.make_synthesizer(Path(folder) / options.arch, options.device)
+        sampler = synthesizer.pool.load(synthesizer.registry.default).sampler
+
+        def seconds(size: int, frames: int, steps: int) -> float:
+            items = [
+                SampleItem(
+                    reference=torch.full((frames // 3, 100), -3.0), tokens=[1] * (frames // 8), frames=frames, seed=seed, steps=steps
+                )
+                for seed in range(size)
+            ]
+            began = time.perf_counter()
+            # To read what came out waits for the device.
+            [mel.cpu() for mel in sampler.sample(items)]
+            return time.perf_counter() - began
+
+        rows = []
+        for size in sizes:
+            for frames in lengths:
+                seconds(size, frames, few)  # the first of a shape takes longer
+                taken = [(seconds(size, frames, many) - seconds(size, frames, few)) / (many - few) for _ in range(rounds)]
+                rows.append({"items": size, "frames": frames, "step_ms": round(1000 * statistics.median(taken), 3)})
+    return rows
+
+
 def engine(options: argparse.Namespace, steps: int) -> dict[str, Any]:
     """The table of `benchmarks.inference` at so many steps, with the arithmetic that the model does a second."""
     from benchmarks import inference, workload
@@ -157,6 +196,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     options.output.mkdir(parents=True, exist_ok=True)
     found: dict[str, Any] = {"device": name, "architecture": options.arch, "date": datetime.datetime.now(datetime.UTC).strftime("%Y-%m-%d")}
     parts: list[tuple[str, Callable[[], Any]]] = [("parity", lambda: parity(options)), ("profile", lambda: profile(options))]
+    parts += [("step", lambda: step(options))]
     parts += [(f"engine, {number} steps", lambda number=number: engine(options, number)) for number in steps]  # type: ignore[misc]
     parts += [("service", lambda: service(options))]
     failed = False
