@@ -35,7 +35,7 @@ test-slow: .venv/.installed  ## The tests that take minutes each
 test-images: .venv/.installed  ## Build the image of the API without a Docker engine, and run it (root; needs buildah and mmdebstrap)
 	timeout 2400 $(BIN)/python -m pytest tests/deploy/test_images.py -m slow
 
-test-containers: .venv/.installed  ## Build both images, run Compose's files and the chart's pods (root; needs also podman, runc, catatonit, netavark, busybox-static; 25 GB)
+test-containers: .venv/.installed  ## Build both images, run Compose's files and the chart's pods (root; and podman and what .ci/run installs with it; 25 GB)
 	timeout 3000 $(BIN)/python -m pytest tests/deploy/test_images.py tests/deploy/test_containers_one.py tests/deploy/test_containers_many.py -m slow
 
 chaos: .venv/.installed  ## Kill everything again and again: SEED=1 KILLS=300 JOBS=3000 TOPOLOGY=workers

@@ -148,10 +148,10 @@ async def watch_memory(process: int, seen: Seen, until: float) -> None:
         await asyncio.sleep(1)
 
 
-def resident_mb(process: int) -> float:
-    """Of the process and all that it started."""
-    pages = (int(Path(f"/proc/{pid}/statm").read_text().split()[1]) for pid in (process, *descendants(process)))
-    return sum(pages) * PAGE_MB
+def resident_mb(process: int, *, with_children: bool = True) -> float:
+    """Of the process, and of all that it started."""
+    processes = (process, *descendants(process)) if with_children else (process,)
+    return sum(int(Path(f"/proc/{pid}/statm").read_text().split()[1]) for pid in processes) * PAGE_MB
 
 
 def connections(url: str, clients: int, *, shared_pool: bool) -> Iterator[httpx.AsyncClient]:

@@ -73,7 +73,8 @@ class Watch:
             with suppress(OSError):  # a process that has ended; the verdict says so
                 now, spent_now = time.monotonic(), [processor_seconds(pid) for pid in tiers]
                 api, inference = ((after - was) / (now - before) for was, after in zip(spent, spent_now, strict=True))
-                api_mb, inference_mb = map(resident_mb, tiers)
+                # Decoders are started when somebody first needs them, and are no leak.
+                api_mb, inference_mb = (resident_mb(pid, with_children=False) for pid in tiers)
                 self.seen.append(Server(time.time(), api_mb, inference_mb, api, inference, os.getloadavg()[0]))
                 before, spent = now, spent_now
 

@@ -11,6 +11,9 @@ from dataclasses import dataclass
 from load_tests.events import ROUND, Event
 from load_tests.profiles import Limit
 
+LONG_ENOUGH_S = 500.0
+"""Of looks at the servers, for memory to be judged: until then caches fill."""
+
 
 @dataclass(frozen=True)
 class Row:
@@ -38,7 +41,7 @@ class Verdict:
 
 @dataclass(frozen=True)
 class Server:
-    """What the servers took at a moment: resident memory of both tiers and the processor's share of one core since the look before."""
+    """What the servers took at a moment: resident memory of both tiers' own processes, and shares of one core since the look before."""
 
     at: float
     api_mb: float
@@ -80,7 +83,7 @@ def _row(journey: str, name: str, events: Sequence[Event]) -> Row:
 def judge(limits: Sequence[Limit], events: Sequence[Event], servers: Sequence[Server] = (), *, patience: float = 1.0) -> list[Verdict]:
     """Each limit against what happened. `patience` multiplies the times, for a machine that is known to be slow or busy.
 
-    Limits of memory are left out where no server was looked at.
+    Limits of memory are left out where the servers were not looked at for `LONG_ENOUGH_S`.
     """
     told = {(row.journey, row.name): row for row in rows(events)}
     memory = {"API": [each.api_mb for each in servers], "inference": [each.inference_mb for each in servers]}
@@ -88,16 +91,16 @@ def judge(limits: Sequence[Limit], events: Sequence[Event], servers: Sequence[Se
     for limit in limits:
         if limit.measure != "memory":
             verdicts.append(_judged(limit, told, patience))
-        elif servers:
+        elif servers and servers[-1].at - servers[0].at >= LONG_ENOUGH_S:
             ratio = growth(memory[limit.journey])
-            verdicts.append(Verdict(limit, ratio, limit.value, ratio is not None and ratio <= limit.value))
+            verdicts.append(Verdict(limit, ratio, limit.value, ratio <= limit.value))
     return verdicts
 
 
-def growth(values: Sequence[float]) -> float | None:
-    """How many times the second fifth of the values the last one is, median by median; None: there are fewer than five."""
+def growth(values: Sequence[float]) -> float:
+    """How many times the second fifth of at least five values the last one is, median by median."""
     fifth = len(values) // 5
-    return statistics.median(values[-fifth:]) / statistics.median(values[fifth : 2 * fifth]) if fifth else None
+    return statistics.median(values[-fifth:]) / statistics.median(values[fifth : 2 * fifth])
 
 
 def _judged(limit: Limit, told: dict[tuple[str, str], Row], patience: float) -> Verdict:

@@ -14,7 +14,7 @@ from typing import Any
 
 import httpx
 
-from scripts.stack import Stack, StackError, answers, interruptible
+from scripts.stack import START_LIMIT_S, Stack, StackError, answers, interruptible
 from settings import Settings
 
 RECORDING = "infer/examples/basic/basic_ref_en.wav"
@@ -131,17 +131,21 @@ def recording() -> Path:
 
 
 def found_running(stack: Stack) -> bool:
-    """Whether Voxify is up, after waiting for one that is being started in another terminal."""
+    """Whether Voxify is up, after waiting for one that is being started in another terminal. Raises DemoError when it never is ready."""
     ready = f"{stack.api_url}/health/ready"
-    if answers(ready):
-        return True
-    if stack.elsewhere():
-        print("Voxify is being started in another terminal; waiting for it", flush=True)
-    while stack.elsewhere():
-        if answers(ready):
-            return True
+    begun = time.monotonic()
+    told = begun - PATIENCE_S
+    while not answers(ready):
+        if not stack.elsewhere():
+            return False
+        now = time.monotonic()
+        if now - begun > START_LIMIT_S:
+            raise DemoError(f"Voxify was started in another terminal, but {ready} says that it is not ready")
+        if now - told >= PATIENCE_S:
+            print(f"Voxify is being started in another terminal; waiting for {ready}", flush=True)
+            told = now
         time.sleep(0.5)
-    return False
+    return True
 
 
 def main() -> int:

@@ -174,7 +174,7 @@ class Stack:
             self.say(f"  {tier.name:<10} ready after {time.monotonic() - begun:.1f} s")
 
     def _until_ready(self, tier: Tier, tiers: tuple[Tier, ...], begun: float) -> None:
-        shown, shown_at = "", begun
+        shown, shown_at = "", time.monotonic()
         while not tier.ready():
             ended = next((each for each in tiers if not each.running), None)
             if ended is not None:
@@ -187,7 +187,7 @@ class Stack:
                 self.say(f"             {line[:110]}")
                 shown, shown_at = line, now
             elif now - shown_at > PATIENCE_S:
-                self.say(f"             still starting after {now - begun:.0f} s; a first start compiles its libraries")
+                self.say(f"  {tier.name:<10} still starting after {now - begun:.0f} s; a first start compiles its libraries")
                 shown_at = now
             time.sleep(0.2)
 

@@ -27,12 +27,13 @@ if TYPE_CHECKING:
 READ_CHUNK = 256 * 1024
 # What is larger is sent to a bucket in parts of this size, at most so many of them at once.
 PART = 8 * 1024 * 1024
-PARTS_AT_ONCE = 4
-# How long a bucket may say nothing, and how often it is asked again: that it is away is known within 40 s. The whole of an answer has no
-# limit, because who listens to a long sound may read it slowly.
-SILENCE = timedelta(seconds=10)
+PARTS_AT_ONCE = 2
+# How long a bucket may say nothing, and how often it is asked again. That it is away is known at once where nobody is there; where somebody
+# says nothing, to who reads after 40 s and to who writes after 120 s, for the time in which a part is sent counts too. The whole of an
+# answer has no limit, because who listens to a long sound may read it slowly.
+SILENCE, SILENCE_WRITING = timedelta(seconds=10), timedelta(seconds=60)
+RETRIES, RETRIES_WRITING = 3, 1
 CONNECTING = timedelta(seconds=5)
-RETRIES = 3
 LONGEST_PAUSE = timedelta(seconds=1)
 NO_LIMIT = timedelta(days=7)
 
@@ -83,7 +84,8 @@ class Bucket:
     access_key: str = field(default="", repr=False)
     secret_key: str = field(default="", repr=False)
 
-    def open(self, endpoint: str) -> S3Store:
+    def open(self, endpoint: str, *, writing: bool = False) -> S3Store:
+        """`writing`: for what sends more than it gets."""
         where = urlsplit(self.url)
         config: S3Config = {
             "region": self.region,
@@ -97,10 +99,10 @@ class Bucket:
         options: ClientConfig = {
             "allow_http": endpoint.startswith("http://"),
             "connect_timeout": CONNECTING,
-            "read_timeout": SILENCE,
+            "read_timeout": SILENCE_WRITING if writing else SILENCE,
             "timeout": NO_LIMIT,
         }
-        again: RetryConfig = {"max_retries": RETRIES, "backoff": {"max_backoff": LONGEST_PAUSE}}
+        again: RetryConfig = {"max_retries": RETRIES_WRITING if writing else RETRIES, "backoff": {"max_backoff": LONGEST_PAUSE}}
         prefix = where.path.strip("/") or None
         return S3Store(where.netloc, prefix=prefix, config=config, client_options=options, retry_config=again)
 
@@ -108,8 +110,10 @@ class Bucket:
 class Objects:
     """Whole files in, whole files or ranges out. A key is made of our own ids, never of what a client sent."""
 
-    def __init__(self, store: LocalStore | MemoryStore | S3Store, *, signer: S3Store | None = None) -> None:
+    def __init__(self, store: LocalStore | MemoryStore | S3Store, *, writer: S3Store | None = None, signer: S3Store | None = None) -> None:
+        """`writer`: the same store, with more patience."""
         self._store = store
+        self._writer = writer or store
         self._signer = signer
 
     @classmethod
@@ -119,7 +123,8 @@ class Objects:
 
     @classmethod
     def in_bucket(cls, bucket: Bucket) -> Objects:
-        return cls(bucket.open(bucket.endpoint), signer=bucket.open(bucket.public_endpoint or bucket.endpoint))
+        reader, writer = bucket.open(bucket.endpoint), bucket.open(bucket.endpoint, writing=True)
+        return cls(reader, writer=writer, signer=bucket.open(bucket.public_endpoint or bucket.endpoint))
 
     async def put(self, key: str, source: bytes | Path) -> ObjectStat:
         """Store under `key`, whole or not at all."""
@@ -142,7 +147,7 @@ class Objects:
     async def _put(self, key: str, source: bytes | Path | AsyncIterator[bytes]) -> None:
         # A folder keeps nothing but the bytes.
         attributes = _described(key) if self._signer is not None else None
-        await obstore.put_async(self._store, key, source, attributes=attributes, chunk_size=PART, max_concurrency=PARTS_AT_ONCE)
+        await obstore.put_async(self._writer, key, source, attributes=attributes, chunk_size=PART, max_concurrency=PARTS_AT_ONCE)
 
     async def get(self, key: str) -> bytes:
         try:

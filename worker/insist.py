@@ -42,7 +42,7 @@ async def insist(write: Callable[[], Awaitable[T]], *, until: float) -> T:
             if part_away(failure) != "database" or left <= 0:
                 raise
             if longest == FIRST_PAUSE_S:
-                log.warning("end not written yet", reason="the database is away", tried_for_s=round(left, 1))
+                log.warning("end not written yet", reason="the database is away, or the row is held", tries_s=round(left, 1))
         # Not all at once, who wait for the same database.
         await asyncio.sleep(min(left, longest * random.uniform(0.5, 1)))  # noqa: S311 - jitter, not a secret
         longest = min(2 * longest, LONGEST_PAUSE_S)

@@ -36,6 +36,9 @@ log_driver = "k8s-file"
 runtime = "runc"
 cgroup_manager = "cgroupfs"
 events_logger = "file"
+tmp_dir = "{tmp}"
+[network]
+network_config_dir = "{networks}"
 """
 
 
@@ -79,30 +82,31 @@ def build_stand_ins(folder: Path) -> None:
     root.unlink()
 
 
-def configured(folder: Path) -> dict[str, str]:
-    """The environment in which podman works; its file of configuration is put into `folder`."""
+def configured(folder: Path, own: Path) -> dict[str, str]:
+    """The environment in which podman works; its file of configuration is put into `folder`, and all that it writes into `own`."""
     path = folder / "containers.conf"
-    path.write_text(CONFIG)
+    path.write_text(CONFIG.format(tmp=own / "libpod", networks=own / "networks"))
     return {"CONTAINERS_CONF": str(path), "DISABLE_HC_SYSTEMD": "true"}
 
 
 def runs_containers() -> str | None:
-    """Why no container can be run here; None where one can, with a network and a name of its own."""
+    """Why no container can be run here; None where one can, in a network."""
     if os.geteuid() != 0:
         return "the tests do not run as root"
-    for program in ("podman", "runc", "catatonit", "busybox"):
-        if shutil.which(program) is None:
+    paths = f"{os.environ.get('PATH', '')}:/usr/lib/podman"
+    for program in ("podman", "runc", "catatonit", "busybox", "netavark", "aardvark-dns", "iptables"):
+        if shutil.which(program, path=paths) is None:
             return f"there is no {program}"
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         root = folder / "root"
         (root / "bin").mkdir(parents=True)
         shutil.copy(str(shutil.which("busybox")), root / "bin" / "busybox")
-        environment = configured(folder)
-        podman = ["podman", "--root", str(folder / "storage"), "--runroot", str(folder / "run")]
+        environment = configured(folder, folder)
+        # A driver that mounts nothing: the folder goes with all that is in it.
+        podman = ["podman", "--storage-driver", "vfs", "--root", str(folder / "storage"), "--runroot", str(folder / "run")]
         command = [*podman, "run", "--rm", "--network", "podman", "--rootfs", str(root), "/bin/busybox", "ip", "link", "show", "eth0"]
         tried = run(command, check=False, **environment)
-        run([*podman, "system", "reset", "--force"], check=False, **environment)
     return None if tried.returncode == 0 else tried.stderr
 
 
@@ -140,7 +144,7 @@ class Project:
     services: dict[str, Any] = field(init=False)
 
     def __post_init__(self) -> None:
-        self.environment = configured(self.folder)
+        self.environment = configured(self.folder, OUT / "engine")
         (self.folder / "env").write_text("".join(f"{name}={value}\n" for name, value in self.variables.items()))
         whole = yaml.safe_load(self.compose("config").stdout)
         self.services = {name: service for name, service in whole["services"].items() if name not in self.without}
@@ -164,7 +168,8 @@ class Project:
         return f"{self.name}_{service}_1"
 
     def up(self) -> None:
-        """Start all, each after what it depends on is as its condition says."""
+        """Start all, each after what it depends on is as its condition says. What a run left that was killed goes first."""
+        self.down()
         self.compose("up", "--no-start", *self.services)
         waiting = list(self.services)
         while waiting:

@@ -34,7 +34,8 @@ class Pods:
         self.beside = [each for each in found if each["kind"] in ("ConfigMap", "PersistentVolumeClaim")]
 
     def up(self) -> None:
-        """Start all at once, as `kubectl apply` does."""
+        """Start all at once, as `kubectl apply` does. What a run left that was killed goes first."""
+        self.down()
         file, secret = self.project.folder / "pods.yaml", self.project.folder / "secret.json"
         pods = [
             {"apiVersion": "v1", "kind": "Pod", "metadata": {"name": name}, "spec": _played(name, spec)}

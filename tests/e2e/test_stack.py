@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import sys
 import time
 from pathlib import Path
@@ -9,7 +10,7 @@ from pathlib import Path
 import httpx
 import pytest
 
-from scripts import stack
+from scripts import demo, stack
 from scripts.demo import DemoError, Person
 from scripts.stack import Stack, StackError
 from settings import Settings
@@ -76,9 +77,9 @@ def test_one_that_dies_while_it_starts_is_named_and_the_other_stopped(tmp_path: 
 def test_a_slow_start_is_spoken_of(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(stack, "PATIENCE_S", 0.1)
     slow = tmp_path / "slow"
-    say = Talk(**{"still starting after": slow})
+    say = Talk(**{"inference  still starting after": slow})
     with small_stack(tmp_path, say, [SERVES, str(slow)], [SERVES]):
-        assert say[2].startswith("still starting after 0 s")
+        assert say[2].startswith("inference  still starting after")
 
 
 def test_a_data_folder_has_one_stack(tmp_path: Path) -> None:
@@ -92,6 +93,22 @@ def test_a_data_folder_has_one_stack(tmp_path: Path) -> None:
     assert not second.elsewhere()
     with second:
         assert first.elsewhere()
+
+
+def test_the_demo_waits_for_another_terminal_and_not_for_ever(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(demo, "START_LIMIT_S", 1)
+    monkeypatch.setattr(demo, "PATIENCE_S", 0.1)
+    never = [SERVES, str(tmp_path / "never")]
+    waiting = small_stack(tmp_path, Talk(), never, never)
+    assert not demo.found_running(waiting)
+    waiting.settings.data_dir.mkdir()
+    with waiting.lock_path.open("a") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        with pytest.raises(DemoError, match="not ready"):
+            demo.found_running(waiting)
+    assert capsys.readouterr().out.count("waiting for http://") > 1
 
 
 def test_the_demo_looks_soon_and_then_once_a_second(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:

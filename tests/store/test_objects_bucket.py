@@ -131,8 +131,7 @@ def bucket_at(endpoint: str) -> Objects:
     return Objects.in_bucket(Bucket(url="s3://voxify", endpoint=endpoint, access_key="tester", secret_key="secret"))
 
 
-async def test_that_a_bucket_is_away_is_soon_known() -> None:
-    """Whether nobody is there, or somebody who says nothing."""
+async def test_that_nobody_is_there_is_soon_known() -> None:
     nobody = bucket_at(f"http://127.0.0.1:{free_port()}")
     async with asyncio.timeout(15):
         for ask in (nobody.get("x"), nobody.delete("x"), nobody.put("x", b"sound")):
@@ -143,24 +142,51 @@ async def test_that_a_bucket_is_away_is_soon_known() -> None:
 
 async def test_a_bucket_that_says_nothing_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("store.objects.SILENCE", timedelta(seconds=0.2))
+    monkeypatch.setattr("store.objects.SILENCE_WRITING", timedelta(seconds=0.4))
     with socket.create_server(("127.0.0.1", 0)) as silent:
-        silent_bucket = bucket_at(f"http://127.0.0.1:{silent.getsockname()[1]}")
+        bucket = bucket_at(f"http://127.0.0.1:{silent.getsockname()[1]}")
         async with asyncio.timeout(15):
-            with pytest.raises(GenericError):
-                await silent_bucket.get("x")
+            for ask in (bucket.get("x"), bucket.delete("x"), bucket.put("x", b"sound")):
+                with pytest.raises(GenericError):
+                    await ask
+
+
+async def test_what_is_sent_over_a_slow_line_arrives(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It takes longer than a bucket may say nothing to who reads."""
+    monkeypatch.setattr("store.objects.SILENCE", timedelta(seconds=0.2))
+    size, taken = 2 * 1024 * 1024, 0
+
+    async def slowly(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        nonlocal taken
+        head = await reader.readuntil(b"\r\n\r\n")
+        if head.startswith(b"PUT"):
+            while taken < size:
+                taken += len(await reader.read(size // 8))
+                await asyncio.sleep(0.1)  # the line itself
+            writer.write(b'HTTP/1.1 200 OK\r\nETag: "1"\r\nContent-Length: 0\r\nConnection: close\r\n\r\n')
+        else:
+            last = b"Last-Modified: Fri, 20 Nov 2026 12:00:00 GMT"
+            writer.write(b'HTTP/1.1 200 OK\r\nETag: "1"\r\n' + last + b"\r\nContent-Length: %d\r\nConnection: close\r\n\r\n" % size)
+        await writer.drain()
+        writer.close()
+
+    async with await asyncio.start_server(slowly, "127.0.0.1", 0, limit=2**16) as line:
+        there = bucket_at(f"http://127.0.0.1:{line.sockets[0].getsockname()[1]}")
+        assert (await there.put("x", bytes(size))).size == size
+    assert taken == size
 
 
 async def test_who_reads_slowly_gets_all_of_it(s3: S3, monkeypatch: pytest.MonkeyPatch) -> None:
     """Far longer than a bucket may say nothing; and it is asked once."""
-    monkeypatch.setattr("store.objects.SILENCE", timedelta(seconds=0.2))
-    monkeypatch.setattr("store.objects.RETRIES", 0)
     s3.bucket("voxify")
-    there = Objects.in_bucket(bucket_of(s3, f"s3://voxify/{new_id('test')}"))
+    bucket = bucket_of(s3, f"s3://voxify/{new_id('test')}")
     size = 24 * 1024 * 1024
-    await there.put("x", bytes(size))
+    await Objects.in_bucket(bucket).put("x", bytes(size))
+    monkeypatch.setattr("store.objects.SILENCE", timedelta(seconds=1))
+    monkeypatch.setattr("store.objects.RETRIES", 0)
     read = 0
-    async for block in there.stream("x", 0, size):
+    async for block in Objects.in_bucket(bucket).stream("x", 0, size):
         if read == 0:
-            await asyncio.sleep(1)  # the behaviour itself
+            await asyncio.sleep(3)  # the behaviour itself
         read += len(block)
     assert read == size

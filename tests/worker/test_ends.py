@@ -312,7 +312,7 @@ async def test_an_end_waits_for_a_row_that_another_holds(server: Database, way: 
     running = runner(impatient, Scripted(work))
     with capture_logs() as lines:
         async with asyncio.timeout(WAIT_S):
-            ending = asyncio.create_task(running.run(await claim(running)))
+            ending = asyncio.create_task(running.run(await claim(runner(far, Scripted(work)))))
             await begun.wait()
             async with server.write() as session:
                 await session.execute(select(Job.id).with_for_update())
