@@ -33,7 +33,7 @@ RUN echo 'voxify:x:10001:10001:Voxify:/tmp:/usr/sbin/nologin' >> /etc/passwd \
 COPY --from=build /opt/voxify /opt/voxify
 COPY --from=build /app /app
 WORKDIR /app
-# Numba, Matplotlib and the hub keep caches, and find them in HOME.
+# Libraries keep caches, and find them in HOME.
 ENV PATH=/opt/voxify/bin:/usr/local/bin:/usr/bin:/bin \
     PYTHONPATH=/app \
     PYTHONUNBUFFERED=1 \
@@ -41,7 +41,6 @@ ENV PATH=/opt/voxify/bin:/usr/local/bin:/usr/bin:/bin \
     HOME=/tmp \
     BENTOML_HOME=/tmp/bentoml \
     BENTOML_DO_NOT_TRACK=True \
-    NUMBA_CACHE_DIR=/tmp/numba \
     NVIDIA_VISIBLE_DEVICES=all \
     NVIDIA_DRIVER_CAPABILITIES=compute,utility \
     VOXIFY_DATA_DIR=/data \
