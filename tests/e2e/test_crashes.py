@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 import soundfile
 
-from tests.e2e.voxify import Person, api_process
+from tests.e2e.voxify import ApiProcess, Person, api_process
 from tests.servers import descendants, free_port, inference_process
 
 # Long texts, and processes that are started again.
@@ -30,8 +30,26 @@ def under_way(person: Person, job_id: str) -> None:
         time.sleep(0.02)
 
 
+def leave_a_file(api: ApiProcess, job_id: str) -> None:
+    """What a crash leaves between the storing of a job's file and the commit that names it."""
+    left = api.data / "objects" / "jobs" / job_id / "1-00000000.wav"
+    left.parent.mkdir(parents=True, exist_ok=True)
+    left.write_bytes(b"RIFF")
+    os.utime(left, (0, 0))
+
+
+def files_of_jobs(api: ApiProcess, count: int) -> None:
+    """Return when the jobs have no more files than they name: one that was stored right before a crash is removed by the sweep."""
+    deadline = time.monotonic() + 60
+    while len(files := list(api.data.glob("objects/jobs/*/*"))) != count:
+        assert len(files) > count, files
+        assert time.monotonic() < deadline, files
+        time.sleep(0.1)
+
+
 def test_a_killed_api_loses_no_job(tmp_path: Path, inference_url: str) -> None:
     settings = {"VOXIFY_LEASE_S": "2", "VOXIFY_SWEEP_S": "0.2", "VOXIFY_CHUNK_CONCURRENCY": "1"}
+    settings |= {"VOXIFY_ORPHAN_GRACE_S": "10", "VOXIFY_ORPHAN_SWEEP_S": "1"}
     with api_process(tmp_path, inference_url, **settings) as api:
         person = Person(api.url, "crash@example.com")
         voice = person.clone()
@@ -39,13 +57,14 @@ def test_a_killed_api_loses_no_job(tmp_path: Path, inference_url: str) -> None:
         others = [person.data("POST", "/job", json={"text_content": "Short.", "voice_model_id": voice})["id"] for _ in range(3)]
         under_way(person, running)
         api.kill()
+        leave_a_file(api, running)
         api.start()
         done = person.until(f"/job/{running}", "completed")
         assert done["attempt"] == 2, "the first attempt died with the process"
         assert soundfile.info(io.BytesIO(person.http.get(f"/file/synthesis/{running}").content)).duration == done["duration"]
         for other in others:
             person.until(f"/job/{other}", "completed")
-        assert len(list(api.data.glob("objects/jobs/*/*"))) == 4, "one file a job"
+        files_of_jobs(api, 4)
 
 
 def test_a_killed_inference_service_loses_no_job(tmp_path: Path) -> None:
