@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Collection, Mapping
 
+from store.models import Turn
 from store.repositories.queue import JobQueue
 from worker.lanes import lane_of
 from worker.run import JobRunner
@@ -35,5 +36,5 @@ class Claims:
         if job is None:
             return False
         claimed()
-        await self.runner.run(job, asked_at=asked_at)
+        await self.runner.run(job, asked_at=asked_at, lane=Turn.key(kinds))
         return True

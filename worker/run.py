@@ -78,14 +78,15 @@ class JobRunner:
         """A name for one claim, never used again, so that two claims of one process cannot be taken for each other."""
         return f"w-{secrets.token_hex(8)}"
 
-    async def run(self, job: Job, work: Work | None = None, *, asked_at: float | None = None) -> str:
+    async def run(self, job: Job, work: Work | None = None, *, asked_at: float | None = None, lane: str = "") -> str:
         """Run a job that this process has just claimed, and return the status it is left in.
 
         `work` stands in for the handler's own `run`; `asked_at` is when the claim was begun, by the clock of the event loop, if that was
-        not just now. When this is cancelled (the process stops), the job goes back to the queue.
+        not just now; `lane` is the one in which it was its user's turn, if it was. When this is cancelled (the process stops), the job goes
+        back to the queue.
         """
         asked_at = asyncio.get_running_loop().time() if asked_at is None else asked_at
-        held = _Held(Lease(job.id, job.lease_owner or "", job.attempt), asked_at + self.lease_s)
+        held = _Held(Lease(job.id, job.lease_owner or "", job.attempt, lane), asked_at + self.lease_s)
         began, status = time.monotonic(), "interrupted"
         about: tracing.Attributes = {"voxify.job_id": job.id, "voxify.kind": job.kind, "voxify.attempt": job.attempt}
         with (

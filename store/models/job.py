@@ -4,7 +4,7 @@ from collections.abc import Collection
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import JSON, ForeignKey, Index, String, Text, UniqueConstraint, text
+from sqlalchemy import JSON, ColumnElement, ForeignKey, Index, SQLColumnExpression, String, Text, UniqueConstraint, case, text
 from sqlalchemy.orm import Mapped, mapped_column
 
 import tracing
@@ -117,18 +117,28 @@ class Job(Timestamps, Base):
 
 
 class Turn(Base):
-    """When a job of somebody's was last claimed in a lane: of those who run equally many, whoever it is longest ago for comes next."""
+    """When somebody last had a turn in a lane: of those who run equally many jobs, whoever waits longest since then comes next."""
 
     __tablename__ = "turns"
 
     user_id: Mapped[str] = mapped_column(ForeignKey("users.id", ondelete="CASCADE"), primary_key=True)
     lane: Mapped[str] = mapped_column(String(32), primary_key=True)  # see `key`
-    claimed_at: Mapped[datetime]
+    claimed_at: Mapped[datetime]  # the newest of their jobs there
+    ended_at: Mapped[datetime | None]  # the last one that a worker brought to its end
 
     @staticmethod
     def key(kinds: Collection[str]) -> str:
         """What the lane of these kinds is called here. Lanes have no kind in common."""
         return min(kinds, default="")
+
+    @classmethod
+    def waits_since(cls, created_at: SQLColumnExpression[datetime]) -> ColumnElement[datetime]:
+        """Since when a job of that time has waited for its user's turn: since the last one, or since it was made, whichever is later.
+
+        To the end of that turn and not only to its begin, so that a long job is paid for with its length.
+        """
+        turn = case((cls.ended_at > cls.claimed_at, cls.ended_at), else_=cls.claimed_at)
+        return case((turn > created_at, turn), else_=created_at)
 
 
 class JobTimestamps(Base):

@@ -63,9 +63,9 @@ class QueueOrder(Repository[Job]):
         bound of one user's jobs asks for.
 
         `claim` takes a job of whoever runs the fewest. If nothing that runs ended, a user's n-th job would be claimed when that user runs
-        what runs now and n - 1 more: that sum is its level, and the order is by level, then priority, then whose turn was longest ago: that
-        of a first job is known, that of an n-th one comes after all of these, in the order of those before. Within a user it is priority,
-        then age. What is not due yet comes behind all that is, by its time.
+        what runs now and n - 1 more: that sum is its level, and the order is by level, then priority, then who waits longest: of a
+        first job that is known, an n-th one comes after all of these, in the order of those before. Within a user it is priority, then
+        age. What is not due yet comes behind all that is, by its time.
         """
         statement = _places(tuple(kinds), job_ids is not None, own)
         rows = await self.session.execute(statement, {"now": utcnow()} | ({"job_ids": list(job_ids)} if job_ids is not None else {}))
@@ -110,15 +110,17 @@ def _places(kinds: tuple[str, ...], named: bool, own: bool) -> Select[Any]:
         "rows": (None, 0),
     }
     turn = func.row_number().over(**in_turn)
-    first = [func.first_value(column).over(**in_turn).label(f"first_{column.name}") for column in (pending.c.created_at, pending.c.id)]
+    first_created_at = func.first_value(pending.c.created_at).over(**in_turn).label("first_created_at")
+    first_id = func.first_value(pending.c.id).over(**in_turn).label("first_id")
     own_ahead = (func.sum(pending.c.size).over(**in_turn) - pending.c.size).label("own")
     waiting = (
         select(
             pending,
             (func.coalesce(load.c.jobs, 0) + turn).label("level"),
             turn.label("turn"),
-            Turn.claimed_at.label("served_at"),
-            *first,
+            Turn.waits_since(first_created_at).label("waits_since"),
+            first_created_at,
+            first_id,
             *([own_ahead] if own else []),
         )
         .outerjoin(load, load.c.user_id == pending.c.user_id)
@@ -128,7 +130,7 @@ def _places(kinds: tuple[str, ...], named: bool, own: bool) -> Select[Any]:
     order: dict[str, Any] = {
         "order_by": (
             *(waiting.c.due, waiting.c.level, waiting.c.priority.desc()),
-            *(waiting.c.turn, waiting.c.served_at.asc().nulls_first(), waiting.c.first_created_at, waiting.c.first_id),
+            *(waiting.c.turn, waiting.c.waits_since, waiting.c.first_created_at, waiting.c.first_id),
         ),
         "rows": (None, 0),
     }

@@ -30,12 +30,14 @@ CLOCK_SKEW = timedelta(seconds=5)
 class Lease:
     """The right to work on one attempt of one job, until it runs out.
 
-    `owner` must be new for every claim, not the name of a process: a job that its owner retries counts its attempts anew.
+    `owner` must be new for every claim, not the name of a process: a job that its owner retries counts its attempts anew. `lane`: in which
+    the end of the job ends a turn of its user (see `Turn`); none for a job that took nobody's.
     """
 
     job_id: str
     owner: str
     attempt: int
+    lane: str = ""
 
 
 # Made once: an alias of so wide a table takes SQLAlchemy milliseconds, and a claim is tried whenever the bell rings.
@@ -57,7 +59,7 @@ def _due(kinds: tuple[str, ...]) -> Select[Any]:
         .order_by(
             func.coalesce(load.c.jobs, 0),
             _WAITING.priority.desc(),
-            Turn.claimed_at.asc().nulls_first(),
+            Turn.waits_since(_WAITING.created_at),
             _WAITING.created_at,
             _WAITING.id,
         )
@@ -74,8 +76,9 @@ class JobQueue(Repository[Job]):
     ) -> Job | None:
         """Take the next job that is due, or the one named, for `lease_s` seconds.
 
-        `kinds`: those of one lane. Whoever has the fewest of them running comes first; then priority; then whoever's turn was longest ago,
-        so that heavy users starve nobody, even where they are more than the slots; then age.
+        `kinds`: those of one lane. Whoever has the fewest of them running comes first; then priority; then whoever waits longest, which is
+        since the last turn or, without a job then, since the job was made; then age. So heavy users starve nobody, even where they are more
+        than the slots, and neither does an endless row of new accounts: each waits for one job of everybody who was there before.
 
         Args:
             per_user: no job of whoever has so many of these kinds running; 0: no bound.
@@ -218,7 +221,8 @@ class JobQueue(Repository[Job]):
         ahead = (Job.status == PENDING, Job.created_at > _later(now, skew), Job.available_at > now)
         jobs = update(Job).where(*ahead).values(available_at=now)
         found = [await self.session.execute(statement.returning(Job.id)) for statement in (leases, jobs)]
-        await self.session.execute(update(Turn).where(Turn.claimed_at > _later(now, skew)).values(claimed_at=now))
+        for moment in (Turn.claimed_at, Turn.ended_at):
+            await self.session.execute(update(Turn).where(moment > _later(now, skew)).values({moment: now}))
         return sum(len(rows.all()) for rows in found)
 
     async def _end(self, lease: Lease, **values: Any) -> bool:
@@ -226,6 +230,9 @@ class JobQueue(Repository[Job]):
         ended = await self._written(lease, completed_at=self._now(), lease_until=None, **values)
         if ended is not None:
             await VoiceUsageRepository(self.session).count([ended])
+            if lease.lane:
+                turn = update(Turn).where(Turn.user_id == ended.user_id, Turn.lane == lease.lane)
+                await self.session.execute(turn.values(ended_at=self._now()))
         return ended is not None
 
     async def _write(self, lease: Lease, **values: Any) -> bool:

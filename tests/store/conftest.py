@@ -15,7 +15,7 @@ from store.clock import utcnow
 from store.database import Database
 from store.ids import new_id
 from store.migrations import upgrade
-from store.models import Clone, Job, Sample, User
+from store.models import Clone, Job, Sample, Turn, User
 from store.objects import Bucket, Objects
 from store.repositories.queue import JobQueue, Lease
 from tests.conftest import emptied
@@ -153,7 +153,7 @@ def claim(database: Database) -> Callable[..., Awaitable[Lease | None]]:
     async def claim(owner: str = "worker", lease_s: float = 30, kinds: tuple[str, ...] = ("synthesis",), **named: Any) -> Lease | None:
         async with database.write() as session:
             job = await JobQueue(session).claim(owner, lease_s, kinds, **named)
-            return None if job is None else Lease(job.id, owner, job.attempt)
+            return None if job is None else Lease(job.id, owner, job.attempt, Turn.key(kinds))
 
     return claim
 

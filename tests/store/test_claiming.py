@@ -115,7 +115,7 @@ async def test_who_comes_new_is_next_and_the_others_take_turns(
         for age in range(8):
             await job(user_id=person, age=1000 + age)
     running = [await claim() for _ in range(slots)]
-    new = await job(user_id=(await user()).id)
+    new = await job(user_id=(await user()).id, created_at=utcnow())
     claimed: list[Any] = []
     for _ in range(1 + 3 * heavy):
         async with database.write() as session:
@@ -127,6 +127,38 @@ async def test_who_comes_new_is_next_and_the_others_take_turns(
     rounds = Counter(each.user_id for each in claimed if each.id != new.id)
     assert rounds.keys() == set(people)
     assert max(rounds.values()) - min(rounds.values()) <= 1
+
+
+async def test_an_endless_row_of_new_accounts_starves_nobody(database: Database, user: Any, job: Any, claim: Any, row: Any) -> None:
+    """Two come for every job that ends: more than the only slot can serve."""
+    old = (await user()).id
+    waiting = [await job(user_id=old, age=1000) for _ in range(3)]
+    served = []
+    while len(served) < 40:
+        for _ in range(2):
+            await job(user_id=(await user()).id, created_at=utcnow())
+        lease = await claim()
+        served.append((await row(lease.job_id)).user_id)
+        async with database.write() as session:
+            assert await JobQueue(session).complete(lease)
+    turns = [number for number, person in enumerate(served) if person == old]
+    # Behind those who were there when the turn before ended: 2, then 8 without 2.
+    assert turns == [0, 3, 10]
+    assert (await row(waiting[-1].id)).status == COMPLETED
+
+
+@pytest.mark.parametrize("end", ["complete", "fail"])
+async def test_a_turn_is_paid_for_to_its_end(database: Database, user: Any, job: Any, claim: Any, end: str) -> None:
+    """Whoever comes while a long job runs is not behind the next one of the same person."""
+    heavy = (await user()).id
+    for _ in range(2):
+        await job(user_id=heavy, age=1000)
+    running = await claim()
+    new = await job(user_id=(await user()).id, created_at=utcnow())
+    async with database.write() as session:
+        queue = JobQueue(session)
+        assert await (queue.complete(running) if end == "complete" else queue.fail(running, "SPEECH_FAILED", "No sound."))
+    assert (await claim()).job_id == new.id
 
 
 async def test_a_turn_in_another_lane_is_none(database: Database, user: Any, job: Any, claim: Any, row: Any) -> None:
