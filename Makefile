@@ -57,8 +57,8 @@ format: .venv/.installed  ## Format, and mend what the linter can
 	$(BIN)/ruff format
 	$(BIN)/ruff check --fix
 
-load: .venv/.installed  ## A load test against a Voxify of its own: PROFILE=smoke VOICE=smoke PATIENCE=1, or against yours: URL=…
-	$(BIN)/python -m load_tests --profile $(or $(PROFILE),smoke) --voice $(or $(VOICE),smoke) --patience $(or $(PATIENCE),1) $(if $(SECONDS),--seconds $(SECONDS)) $(if $(URL),--url $(URL))
+load: .venv/.installed  ## A load test against a Voxify of its own: PROFILE=smoke VOICE=smoke PATIENCE=1 PEOPLE=8, or against yours: URL=…
+	$(BIN)/python -m load_tests --profile $(or $(PROFILE),smoke) --voice $(or $(VOICE),smoke) --patience $(or $(PATIENCE),1) $(if $(SECONDS),--seconds $(SECONDS)) $(if $(PEOPLE),--people $(PEOPLE)) $(if $(URL),--url $(URL))
 
 bento: .venv/.installed  ## Build the Bento of the inference service
 	$(BIN)/bentoml build

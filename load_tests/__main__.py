@@ -34,11 +34,11 @@ LAST_ROUNDS_S = 90  # people may end what they are at, which takes no longer tha
 BOUND_S = 60.0  # beyond that, locust does not come to an end
 
 
-def locust(profile: Profile, url: str, events: Path, *, seconds: float | None) -> int:
+def locust(profile: Profile, url: str, events: Path, *, seconds: float | None, people: int | None) -> int:
     """Run the journeys in a process of their own, since gevent replaces half of the standard library. Its exit status."""
     command = [sys.executable, "-m", "locust", "-f", str(Path(__file__).with_name("locustfile.py")), "--headless", "--only-summary"]
     command += ["--host", url, "--stop-timeout", str(LAST_ROUNDS_S), "--exit-code-on-error", "0", "--loglevel", "WARNING"]
-    told = {"LOAD_PROFILE": profile.name, "LOAD_EVENTS": str(events), "LOAD_SECONDS": "" if seconds is None else str(seconds)}
+    told = {"LOAD_PROFILE": profile.name, "LOAD_EVENTS": str(events), "LOAD_SECONDS": str(seconds or ""), "LOAD_PEOPLE": str(people or "")}
     limit = profile.seconds + LAST_ROUNDS_S + BOUND_S
     # Nothing of ours may come between: a proxy or settings of the environment are not what is measured.
     ran = subprocess.run(command, cwd=ROOT, env=os.environ | told | {"NO_PROXY": "*"}, timeout=limit, check=False)  # noqa: S603 - our own
@@ -51,10 +51,15 @@ def run(asked: argparse.Namespace) -> tuple[dict[str, Any], list[Event], list[Se
     Raises:
         StackError: Voxify did not start, or died meanwhile.
     """
-    profile = PROFILES[asked.profile] if asked.seconds is None else PROFILES[asked.profile].lasting(asked.seconds)
+    profile = PROFILES[asked.profile]
+    if asked.seconds:
+        profile = profile.lasting(asked.seconds)
+    if asked.people:
+        profile = profile.among(asked.people)
     told = {
         "profile": profile.name,
         "seconds": profile.seconds,
+        "people": max(stage.users for stage in profile.stages),
         "date": datetime.now(UTC).isoformat(timespec="seconds"),
         "against": asked.url or f"its own, voice {asked.voice}",
         "machine": f"{platform.machine()}, {os.cpu_count()} cores",
@@ -68,7 +73,7 @@ def run(asked: argparse.Namespace) -> tuple[dict[str, Any], list[Event], list[Se
             own = environment(folder / "data", asked.voice)
             stack = opened.enter_context(Stack(settings_of(own), environment=own))
             url, servers = stack.api_url, opened.enter_context(watched(stack))
-        status = locust(profile, url, folder / "events.jsonl", seconds=asked.seconds)
+        status = locust(profile, url, folder / "events.jsonl", seconds=asked.seconds, people=asked.people)
         if stack is not None:
             for tier in (stack.api, stack.inference):
                 if not tier.running:
@@ -90,6 +95,7 @@ def main() -> int:
     parser.add_argument("--url", default="", help="base address of a Voxify that is up; without it one is started")
     parser.add_argument("--voice", choices=sorted(MODELS), default="smoke", help="of the one that is started")
     parser.add_argument("--seconds", type=float, help="make the profile shorter or longer")
+    parser.add_argument("--people", type=int, help="so many where the profile has most, at least 8, and elsewhere in proportion")
     parser.add_argument("--patience", type=float, default=1.0, help="multiplies all limits that are times")
     parser.add_argument("--output", type=Path, default=ROOT / "build" / "load")
     asked = parser.parse_args()
@@ -98,7 +104,7 @@ def main() -> int:
         told, events, servers = run(asked)
     except KeyboardInterrupt:
         return 130
-    except (StackError, subprocess.TimeoutExpired) as error:
+    except (StackError, subprocess.TimeoutExpired, ValueError) as error:
         print(error, file=sys.stderr)
         return 1
     profile = PROFILES[asked.profile]

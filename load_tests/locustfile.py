@@ -1,7 +1,7 @@
 """What locust runs: the journeys, in the numbers of a profile, every event written down.
 
-`python -m load_tests` starts it and says by the environment which profile (`LOAD_PROFILE`), for how long (`LOAD_SECONDS`, empty: as the
-profile says) and where the events go (`LOAD_EVENTS`).
+`python -m load_tests` starts it and says by the environment which profile (`LOAD_PROFILE`), for how long (`LOAD_SECONDS`) and with how many
+people (`LOAD_PEOPLE`; both empty: as the profile says), and where the events go (`LOAD_EVENTS`).
 """
 
 from __future__ import annotations
@@ -24,6 +24,8 @@ __all__ = ["Browser", "JobUser", "Newcomer", "Profiled", "Streamer", "Uploader",
 profile = PROFILES[os.environ["LOAD_PROFILE"]]
 if os.environ.get("LOAD_SECONDS"):
     profile = profile.lasting(float(os.environ["LOAD_SECONDS"]))
+if os.environ.get("LOAD_PEOPLE"):
+    profile = profile.among(int(os.environ["LOAD_PEOPLE"]))
 for name, weight in profile.mix.items():
     getattr(journeys, name).weight = weight
 

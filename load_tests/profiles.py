@@ -66,6 +66,17 @@ class Profile:
         factor = seconds / self.seconds
         return replace(self, stages=[replace(stage, seconds=stage.seconds * factor) for stage in self.stages])
 
+    def among(self, people: int) -> Profile:
+        """The same with so many people where there are most, and elsewhere in proportion, but somebody of each kind at all times.
+
+        Raises:
+            ValueError: they are too few for that.
+        """
+        if people < (least := sum(self.mix.values())):
+            raise ValueError(f"{people} people are not of all kinds: there must be at least {least}")
+        factor = people / max(stage.users for stage in self.stages)
+        return replace(self, stages=[replace(stage, users=max(least, round(stage.users * factor))) for stage in self.stages])
+
 
 WAITS_MS = {
     ("Newcomer", "sample ready"): 15_000.0,

@@ -124,6 +124,13 @@ class TestProfiles:
         assert [stage.users for stage in longer.stages] == [stage.users for stage in PROFILES["spike"].stages]
         assert longer.stages[0].seconds == pytest.approx(240)
 
+    def test_more_or_fewer_people_are_of_all_kinds(self) -> None:
+        spike = PROFILES["spike"]
+        for people, users in ((640, [160, 640, 160]), (40, [10, 40, 10]), (8, [8, 8, 8])):
+            assert [stage.users for stage in spike.among(people).stages] == users
+        with pytest.raises(ValueError, match="at least 8"):
+            spike.among(7)
+
     def test_everybody_in_the_mix_has_a_journey(self) -> None:
         # Read and not imported: locust would replace the sockets of this process.
         module = ast.parse((ROOT / "load_tests" / "journeys.py").read_text(encoding="utf-8"))
