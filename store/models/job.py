@@ -1,7 +1,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any
 
 from sqlalchemy import JSON, ColumnElement, ForeignKey, Index, SQLColumnExpression, String, Text, UniqueConstraint, case, text
@@ -116,8 +116,14 @@ class Job(Timestamps, Base):
         super().__init__(**{"traceparent": tracing.traceparent()} | columns)
 
 
+PATIENCE = timedelta(seconds=60)
+"""So long newcomers come before others."""
+
+
 class Turn(Base):
-    """When somebody last had a turn in a lane: of those who run equally many jobs, whoever waits longest since then comes next."""
+    """When somebody last had a turn in a lane. Of those who run equally many jobs comes next who has waited for over a minute, longest
+    first; then who never had a turn, so that a newcomer is soon served on a busy machine; then who waits longest.
+    """
 
     __tablename__ = "turns"
 
@@ -132,13 +138,15 @@ class Turn(Base):
         return min(kinds, default="")
 
     @classmethod
-    def waits_since(cls, created_at: SQLColumnExpression[datetime]) -> ColumnElement[datetime]:
-        """Since when a job of that time has waited for its user's turn: since the last one, or since it was made, whichever is later.
+    def order(cls, created_at: SQLColumnExpression[datetime], long_ago: Any) -> tuple[ColumnElement[Any], ColumnElement[Any]]:
+        """What sorts jobs made at that time by their users' turns; `long_ago` is `PATIENCE` before now.
 
-        To the end of that turn and not only to its begin, so that a long job is paid for with its length.
+        Somebody waits since their last turn or since the job was made, whichever is later: since the end of that turn and not only since
+        its begin, so that a long job is paid for with its length.
         """
         turn = case((cls.ended_at > cls.claimed_at, cls.ended_at), else_=cls.claimed_at)
-        return case((turn > created_at, turn), else_=created_at)
+        since = case((turn > created_at, turn), else_=created_at)
+        return case((since < long_ago, 0), (cls.claimed_at.is_(None), 1), else_=2), since
 
 
 class JobTimestamps(Base):

@@ -14,7 +14,7 @@ from sqlalchemy.orm import aliased
 from store.clock import utcnow
 from store.models import Job, Turn
 from store.models.base import UtcDateTime
-from store.models.job import COMPLETED, PENDING, PROCESSING
+from store.models.job import COMPLETED, PATIENCE, PENDING, PROCESSING
 from store.repositories.base import Repository
 
 JOB_UNITS = 20.0
@@ -63,12 +63,13 @@ class QueueOrder(Repository[Job]):
         bound of one user's jobs asks for.
 
         `claim` takes a job of whoever runs the fewest. If nothing that runs ended, a user's n-th job would be claimed when that user runs
-        what runs now and n - 1 more: that sum is its level, and the order is by level, then priority, then who waits longest: of a
-        first job that is known, an n-th one comes after all of these, in the order of those before. Within a user it is priority, then
+        what runs now and n - 1 more: that sum is its level, and the order is by level, then priority, then whose turn it is (see `Turn`):
+        of a first job that is known, an n-th one comes after all of these, in the order of those before. Within a user it is priority, then
         age. What is not due yet comes behind all that is, by its time.
         """
         statement = _places(tuple(kinds), job_ids is not None, own)
-        rows = await self.session.execute(statement, {"now": utcnow()} | ({"job_ids": list(job_ids)} if job_ids is not None else {}))
+        times = {"now": (now := utcnow()), "long_ago": now - PATIENCE}
+        rows = await self.session.execute(statement, times | ({"job_ids": list(job_ids)} if job_ids is not None else {}))
         return {job_id: Place(*place) for job_id, *place in rows}
 
     async def running(self, kinds: Collection[str]) -> list[Spent]:
@@ -112,13 +113,15 @@ def _places(kinds: tuple[str, ...], named: bool, own: bool) -> Select[Any]:
     turn = func.row_number().over(**in_turn)
     first_created_at = func.first_value(pending.c.created_at).over(**in_turn).label("first_created_at")
     first_id = func.first_value(pending.c.id).over(**in_turn).label("first_id")
+    newcomer, since = Turn.order(first_created_at, bindparam("long_ago", type_=UtcDateTime))
     own_ahead = (func.sum(pending.c.size).over(**in_turn) - pending.c.size).label("own")
     waiting = (
         select(
             pending,
             (func.coalesce(load.c.jobs, 0) + turn).label("level"),
             turn.label("turn"),
-            Turn.waits_since(first_created_at).label("waits_since"),
+            newcomer.label("newcomer"),
+            since.label("since"),
             first_created_at,
             first_id,
             *([own_ahead] if own else []),
@@ -130,7 +133,7 @@ def _places(kinds: tuple[str, ...], named: bool, own: bool) -> Select[Any]:
     order: dict[str, Any] = {
         "order_by": (
             *(waiting.c.due, waiting.c.level, waiting.c.priority.desc()),
-            *(waiting.c.turn, waiting.c.waits_since, waiting.c.first_created_at, waiting.c.first_id),
+            *(waiting.c.turn, waiting.c.newcomer, waiting.c.since, waiting.c.first_created_at, waiting.c.first_id),
         ),
         "rows": (None, 0),
     }

@@ -18,7 +18,7 @@ from sqlalchemy import ColumnElement, Interval, Select, case, func, literal, sel
 from sqlalchemy.orm import aliased
 
 from store.models import CloneSample, Job, Turn
-from store.models.job import COMPLETED, FAILED, PENDING, PROCESSING
+from store.models.job import COMPLETED, FAILED, PATIENCE, PENDING, PROCESSING
 from store.repositories.base import Moment, Repository, insert
 from store.repositories.library import VoiceUsageRepository
 
@@ -48,7 +48,7 @@ _ONE_AT_A_TIME = text("SELECT pg_advisory_xact_lock(1987016809)")
 
 @lru_cache
 def _due(kinds: tuple[str, ...]) -> Select[Any]:
-    """The job of these kinds, which are one lane's, that comes next. What its user runs in other lanes does not hold it back."""
+    """A job of these kinds, which are one lane's, to be sorted further by turns. What its user runs in other lanes does not count."""
     busy = (_RUNNING.status == PROCESSING, _RUNNING.kind.in_(kinds))
     load = select(_RUNNING.user_id, func.count().label("jobs")).where(*busy).group_by(_RUNNING.user_id).subquery()
     return (
@@ -56,13 +56,7 @@ def _due(kinds: tuple[str, ...]) -> Select[Any]:
         .outerjoin(load, load.c.user_id == _WAITING.user_id)
         .outerjoin(Turn, (Turn.user_id == _WAITING.user_id) & (Turn.lane == Turn.key(kinds)))
         .where(_WAITING.status == PENDING, _WAITING.kind.in_(kinds))
-        .order_by(
-            func.coalesce(load.c.jobs, 0),
-            _WAITING.priority.desc(),
-            Turn.waits_since(_WAITING.created_at),
-            _WAITING.created_at,
-            _WAITING.id,
-        )
+        .order_by(func.coalesce(load.c.jobs, 0), _WAITING.priority.desc())
         .limit(1)
         .with_for_update(skip_locked=True, of=_WAITING)
     )
@@ -76,9 +70,8 @@ class JobQueue(Repository[Job]):
     ) -> Job | None:
         """Take the next job that is due, or the one named, for `lease_s` seconds.
 
-        `kinds`: those of one lane. Whoever has the fewest of them running comes first; then priority; then whoever waits longest, which is
-        since the last turn or, without a job then, since the job was made; then age. So heavy users starve nobody, even where they are more
-        than the slots, and neither does an endless row of new accounts: each waits for one job of everybody who was there before.
+        `kinds`: those of one lane. Whoever has the fewest of them running comes first; then priority; then whose turn it is (see `Turn`);
+        then age. So heavy users starve nobody, even where they are more than the slots, and neither does an endless row of new accounts.
 
         Args:
             per_user: no job of whoever has so many of these kinds running; 0: no bound.
@@ -89,6 +82,7 @@ class JobQueue(Repository[Job]):
             await self.session.execute(_ONE_AT_A_TIME)
         now = self._now()
         due = _due(tuple(sorted(kinds))).where(_WAITING.available_at <= now, *_below(kinds, per_user, at_once))
+        due = due.order_by(*Turn.order(_WAITING.created_at, _later(now, -PATIENCE.total_seconds())), _WAITING.created_at, _WAITING.id)
         if job_id is not None:
             due = due.where(_WAITING.id == job_id)
         claimed: Job | None = await self.session.scalar(

@@ -8,11 +8,12 @@ from datetime import timedelta
 from typing import Any
 
 import pytest
+from sqlalchemy import update
 
 from store.clock import utcnow
 from store.database import Database
-from store.models import CloneSample
-from store.models.job import CANCELLED, CLONE_BUILD, COMPLETED, FAILED, PENDING, PROCESSING, SAMPLE_PROCESSING, SYNTHESIS
+from store.models import CloneSample, Job, Turn
+from store.models.job import CANCELLED, CLONE_BUILD, COMPLETED, FAILED, PATIENCE, PENDING, PROCESSING, SAMPLE_PROCESSING, SYNTHESIS
 from store.repositories.jobs import JobRepository
 from store.repositories.queue import JobQueue
 
@@ -129,22 +130,39 @@ async def test_who_comes_new_is_next_and_the_others_take_turns(
     assert max(rounds.values()) - min(rounds.values()) <= 1
 
 
-async def test_an_endless_row_of_new_accounts_starves_nobody(database: Database, user: Any, job: Any, claim: Any, row: Any) -> None:
+async def test_an_endless_row_of_new_accounts_is_served_first_and_starves_nobody(
+    database: Database, user: Any, job: Any, claim: Any, row: Any
+) -> None:
     """Two come for every job that ends: more than the only slot can serve."""
-    old = (await user()).id
-    waiting = [await job(user_id=old, age=1000) for _ in range(3)]
+    regular = (await user()).id
+    for _ in range(2):
+        await job(user_id=regular, created_at=utcnow())
     served = []
-    while len(served) < 40:
-        for _ in range(2):
-            await job(user_id=(await user()).id, created_at=utcnow())
+
+    async def serve_next() -> None:
         lease = await claim()
         served.append((await row(lease.job_id)).user_id)
         async with database.write() as session:
             assert await JobQueue(session).complete(lease)
-    turns = [number for number, person in enumerate(served) if person == old]
-    # Behind those who were there when the turn before ended: 2, then 8 without 2.
-    assert turns == [0, 3, 10]
-    assert (await row(waiting[-1].id)).status == COMPLETED
+        for _ in range(2):
+            await job(user_id=(await user()).id, created_at=utcnow())
+
+    for _ in range(6):
+        await serve_next()
+    assert [number for number, person in enumerate(served) if person == regular] == [0], "newcomers come first"
+    before = utcnow() - PATIENCE
+    async with database.write() as session:
+        await session.execute(update(Turn).where(Turn.user_id == regular).values(claimed_at=before, ended_at=before))
+        await session.execute(update(Job).where(Job.user_id == regular).values(created_at=before))
+    await serve_next()
+    assert served[-1] == regular, "for a minute"
+
+
+async def test_who_waits_for_over_a_minute_comes_by_how_long(user: Any, job: Any, claim: Any) -> None:
+    """New or not."""
+    made = [await job(user_id=(await user()).id, created_at=utcnow() - PATIENCE - timedelta(seconds=age)) for age in (5, 9, 7)]
+    fresh = await job(user_id=(await user()).id, created_at=utcnow())
+    assert [(await claim()).job_id for _ in range(4)] == [made[1].id, made[2].id, made[0].id, fresh.id]
 
 
 @pytest.mark.parametrize("end", ["complete", "fail"])

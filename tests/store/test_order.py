@@ -33,7 +33,8 @@ async def test_places_are_the_order_of_claims(
         for _ in range(rng.randrange(3)):
             await job(user_id=person, status=PROCESSING, kind=rng.choice([SYNTHESIS, SAMPLE_PROCESSING]))
     for _ in range(14):
-        await job(user_id=rng.choice(people), kind=rng.choice(KINDS), priority=rng.choice(priorities), age=rng.randrange(5))
+        made = utcnow() - timedelta(seconds=rng.choice([0, 1, 2, 100, 101]))
+        await job(user_id=rng.choice(people), kind=rng.choice(KINDS), priority=rng.choice(priorities), created_at=made)
     await job(user_id=people[0], kind=SAMPLE_PROCESSING, priority=9)  # waits for another slot
     async with database.read() as session:
         places = await QueueOrder(session).places(KINDS)
