@@ -18,6 +18,7 @@ from starlette.routing import Route
 import tracing
 from inference import metrics, wire
 from inference.admission import Admission
+from inference.dispatch import is_live
 
 if TYPE_CHECKING:
     from starlette.types import ASGIApp, Message, Receive, Scope, Send
@@ -56,7 +57,7 @@ class RequestMiddleware:
                     answered.setdefault("Retry-After", str(self.admission.retry_after_s))
             await send(message)
 
-        token = wire.request_id.set(identity)
+        token, live = wire.request_id.set(identity), wire.live.set(is_live(headers.get("priority", "")))
         started = time.perf_counter()
         quiet = scope["path"] in QUIET
         sent = tracing.sent(scope["headers"])
@@ -74,6 +75,7 @@ class RequestMiddleware:
                     log.info("request", method=scope["method"], path=scope["path"], status=status, seconds=seconds)
         finally:
             wire.request_id.reset(token)
+            wire.live.reset(live)
 
     async def _admitted(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Let a request for sound in, or refuse it with the time to come back."""

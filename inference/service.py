@@ -18,7 +18,7 @@ import structlog
 from pydantic import model_validator
 
 import tracing
-from inference import device, http, logs, metrics, threads, warmup
+from inference import device, dispatch, http, logs, metrics, threads, warmup
 from inference.admission import Admission
 from inference.errors import ModelUnavailableError
 from inference.tuned import model_name
@@ -48,6 +48,7 @@ if TYPE_CHECKING:
 
 # Before the first import of torch, which is why nothing above brings it along.
 threads.configure_openmp()
+dispatch.install()
 settings = Settings()
 log = structlog.get_logger()
 

@@ -31,6 +31,10 @@ request_id: ContextVar[str] = ContextVar("request_id", default="")
 """Of the request whose body is being read. Within a batch there are many requests, so that each item keeps its own."""
 
 
+live: ContextVar[bool] = ContextVar("live", default=False)
+"""Whether somebody listens to what that request asks for while it is made."""
+
+
 def _current_request() -> str:
     return request_id.get()
 
@@ -55,7 +59,7 @@ class PlanRequest(Body):
 
 
 class SynthesisItem(Body):
-    """One chunk. ``arrived`` and ``request_id`` are stamped when the item is read, before it waits for its batch."""
+    """One chunk. What is told of its request and of its arrival is stamped when it is read, before it waits for its batch."""
 
     text: Text
     language: Name = "en-US"
@@ -71,6 +75,7 @@ class SynthesisItem(Body):
 
     _arrived: float = PrivateAttr(default_factory=time.monotonic)
     _request_id: str = PrivateAttr(default_factory=_current_request)
+    _live: bool = PrivateAttr(default_factory=live.get)
     _traceparent: str | None = PrivateAttr(default_factory=tracing.traceparent)
     _preparation: Future[Any] | None = PrivateAttr(None)
 
@@ -82,6 +87,11 @@ class SynthesisItem(Body):
     @property
     def request_id(self) -> str:
         return self._request_id
+
+    @property
+    def live(self) -> bool:
+        """Whether it comes before what nobody listens to while it is made."""
+        return self._live
 
     @property
     def traceparent(self) -> str | None:

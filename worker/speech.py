@@ -46,9 +46,10 @@ async def chunks_in_order(
     *,
     concurrency: int,
     request_id: str | None,
+    live: bool = False,
     metrics: WorkMetrics | None = None,
 ) -> AsyncGenerator[NDArray[np.float32]]:
-    """The sound of each chunk of the plan, in order, with up to `concurrency` requests under way.
+    """The sound of each chunk of the plan, in order, with up to `concurrency` requests under way, `live` ones before others.
 
     When the consumer stops, or a chunk fails, the requests that still run are cancelled.
     """
@@ -60,7 +61,7 @@ async def chunks_in_order(
         if chunk is not None:
             # Every chunk has its own noise, told by the job's seed alone, so that a retry sounds the same.
             sampled = Sampling(sampling.seed + chunk.index, sampling.nfe_step, sampling.cfg_strength)
-            call = partial(inference.synthesize, chunk, plan=plan, reference=reference, sampling=sampled, request_id=request_id)
+            call = partial(inference.synthesize, chunk, plan=plan, reference=reference, sampling=sampled, request_id=request_id, live=live)
             under_way.append(asyncio.create_task(_watched(call, chunk, metrics)))
 
     try:

@@ -141,7 +141,7 @@ class DirectSpeech:
         async def work(claimed: Job, report: Report) -> Outcome:
             nonlocal failure
             try:
-                return await self.handler.run(claimed, report, tap)
+                return await self.handler.run(claimed, report, tap, live=True)
             except LeaseLostError:
                 raise
             except Exception as error:

@@ -48,6 +48,7 @@ class FakeInference:
 
     def __init__(self) -> None:
         self.calls: list[tuple[str, dict[str, Any]]] = []
+        self.priorities: list[str] = []  # of the chunks, as asked for
         self.faults: dict[str, Callable[[dict[str, Any]], httpx.Response]] = {}
         self.revision = "1"  # of the model
         self.training: Callable[[httpx.Request, dict[str, Any]], httpx.Response] | None = None  # answers below `/train`
@@ -64,6 +65,7 @@ class FakeInference:
         body = json.loads(await request.aread() or b"{}")
         self.calls.append((path, body))
         if path == "/synthesize":
+            self.priorities.append(request.headers.get("Priority", ""))
             self.waiting.release()
             await self.gate.wait()
         if path in self.faults:

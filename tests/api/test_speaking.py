@@ -52,6 +52,16 @@ async def test_whole_and_streamed_are_the_same_sound(me: Caller) -> None:
     assert (await me.counts())[2] == 3
 
 
+async def test_whoever_listens_comes_before_jobs(me: Caller) -> None:
+    voice = await me.voice()
+    for stream in (False, True):
+        await me.ask("POST", f"/voice/clones/{voice}/synthesize", json={"text": TEXT, "stream": stream})
+    assert me.inference.priorities == ["u=1"] * 6
+    job = await me.data("POST", "/job", json={"text_content": TEXT, "voice_model_id": voice, "config": {"seed": 9}})
+    await me.until(f"/job/{job['id']}", "completed")
+    assert me.inference.priorities[6:] == [""] * 3
+
+
 @pytest.mark.parametrize(
     ("fault", "status", "code"),
     [

@@ -56,7 +56,8 @@ class SynthesisHandler:
         self.loudness_lufs = loudness_lufs
         self.metrics = metrics or WorkMetrics()
 
-    async def run(self, job: Job, report: Report, tap: Tap | None = None) -> Outcome:
+    async def run(self, job: Job, report: Report, tap: Tap | None = None, *, live: bool = False) -> Outcome:
+        """`tap` is given the sound as it is made; with `live` somebody waits for the answer, and its chunks come before those of jobs."""
         began = time.monotonic()
         voice = await load_voice(self.stores, job.user_id, job.voice_model_id or "", job.config.get("emotion"))
         with tracing.span("plan", {"voxify.characters": job.text_length}):
@@ -78,6 +79,7 @@ class SynthesisHandler:
             self.inference,
             concurrency=self.chunk_concurrency,
             request_id=job.request_id,
+            live=live,
             metrics=self.metrics,
         )
         manner = Manner(job.sample_rate, job.pitch, job.volume, job.config.get("loudness_lufs", self.loudness_lufs))

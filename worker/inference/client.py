@@ -90,9 +90,16 @@ class InferenceClient:
         return plan
 
     async def synthesize(
-        self, chunk: PlannedChunk, *, plan: SpeechPlan, reference: Reference, sampling: Sampling, request_id: str | None = None
+        self,
+        chunk: PlannedChunk,
+        *,
+        plan: SpeechPlan,
+        reference: Reference,
+        sampling: Sampling,
+        request_id: str | None = None,
+        live: bool = False,
     ) -> NDArray[np.float32]:
-        """The sound of one chunk: mono, 24 kHz, at least ``(chunk.frames - 1) * 256`` samples."""
+        """The sound of one chunk: mono, 24 kHz, at least ``(chunk.frames - 1) * 256`` samples. A `live` one comes before others."""
         item = {
             "text": chunk.text,
             "language": plan.language,
@@ -114,6 +121,7 @@ class InferenceClient:
             lambda answer: sound_of(answer, chunk),
             timeout_s=self._timeout_s,
             request_id=request_id,
+            live=live,
         )
 
     async def embed(self, samples: NDArray[np.float32], *, request_id: str | None = None) -> list[float]:

@@ -31,6 +31,8 @@ CONNECT_S = 3.0
 KEEP_ALIVE_S = 4.0
 """The service closes a connection that was idle for 5 s. Whoever uses one in that moment loses a request."""
 BUSY = {429, 502, 503, 504}
+LIVE = "u=1"
+"""Of the header `Priority` (RFC 9218): more urgent than 3, which is what is said without it."""
 
 Body = Callable[[float], Mapping[str, Any]]
 """A request's body when there are so many seconds left for its answer."""
@@ -93,14 +95,19 @@ class Tier:
         timeout_s: float,
         retries: int | None = None,
         request_id: str | None = None,
+        live: bool = False,
         affinity: str | None = None,
     ) -> T:
         """What `read` makes of the answer, within `timeout_s`, repeats and pauses included.
 
-        Requests with the same `affinity` go to the same replica. Raises InferenceUnavailableError where nobody can answer now,
-        AttemptFailedError where it took too long, was refused or came to nothing usable, and what `read` raises.
+        Requests with the same `affinity` go to the same replica, where a `live` one comes before others. Raises InferenceUnavailableError
+        where nobody can answer now, AttemptFailedError where it took too long, was refused or came to nothing usable, and what `read`
+        raises.
         """
         deadline = self._clock() + timeout_s
+        about = {"X-Request-ID": request_id} if request_id else {}
+        if live:
+            about["Priority"] = LIVE
         self._budget.earn()
         tried: list[Replica] = []
         unusable = 0
@@ -109,7 +116,7 @@ class Tier:
             replica = await self._free(path, tried, affinity, deadline)
             failure: WorkError
             try:
-                return await self._attempt(replica, method, path, body, read, request_id, deadline)
+                return await self._attempt(replica, method, path, body, read, about, deadline)
             except _PassingError as passing:
                 reason, failure = passing.reason, InferenceUnavailableError(max(5.0, passing.wait_s))
             except UnusableAnswerError as answered:
@@ -134,7 +141,7 @@ class Tier:
 
         async def says_so(replica: Replica) -> bool:
             try:
-                sent = headers_of(replica, None, has_body=False)
+                sent = headers_of(replica, {}, has_body=False)
                 answer = await self._asking.request(
                     "GET", f"{replica.url}/readyz", timeout=timeout_s, headers=sent, extensions=dict(replica.extensions)
                 )
@@ -166,13 +173,13 @@ class Tier:
         path: str,
         body: Body | None,
         read: Callable[[bytes], T],
-        request_id: str | None,
+        about: Mapping[str, str],
         deadline: float,
     ) -> T:
         with replica.asked():
             try:
                 async with replica.places.take(deadline - self._clock()) as client:
-                    answer = await self._ask(client, replica, method, path, body, request_id, deadline)
+                    answer = await self._ask(client, replica, method, path, body, about, deadline)
             except TimeoutError as full:
                 raise InferenceUnavailableError from full
             return self._judged(replica, path, answer, read)
@@ -184,12 +191,12 @@ class Tier:
         method: str,
         path: str,
         body: Body | None,
-        request_id: str | None,
+        about: Mapping[str, str],
         deadline: float,
     ) -> httpx.Response:
         left = deadline - self._clock()
         content = msgspec.json.encode(body(left)) if body is not None else None
-        sent = headers_of(replica, request_id, has_body=body is not None)
+        sent = headers_of(replica, about, has_body=body is not None)
         try:
             async with asyncio.timeout(left):
                 return await client.request(
@@ -233,13 +240,11 @@ class Tier:
         return _PassingError(str(status), wait or 0.0)
 
 
-def headers_of(replica: Replica, request_id: str | None, *, has_body: bool) -> dict[str, str]:
+def headers_of(replica: Replica, about: Mapping[str, str], *, has_body: bool) -> dict[str, str]:
     """All headers of a request that are not the network library's own."""
-    headers = dict(replica.headers)
+    headers = dict(replica.headers) | about
     if has_body:
         headers["Content-Type"] = "application/json"
-    if request_id:
-        headers["X-Request-ID"] = request_id
     if (traced := tracing.traceparent()) is not None:
         headers[tracing.HEADER] = traced
     return headers
