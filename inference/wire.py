@@ -39,6 +39,10 @@ def _current_request() -> str:
     return request_id.get()
 
 
+def _is_live() -> bool:
+    return live.get()
+
+
 class Body(BaseModel):
     """A request body. What was sent is not repeated in errors, which are logged: it may be a person's text or voice."""
 
@@ -75,7 +79,7 @@ class SynthesisItem(Body):
 
     _arrived: float = PrivateAttr(default_factory=time.monotonic)
     _request_id: str = PrivateAttr(default_factory=_current_request)
-    _live: bool = PrivateAttr(default_factory=live.get)
+    _live: bool = PrivateAttr(default_factory=_is_live)
     _traceparent: str | None = PrivateAttr(default_factory=tracing.traceparent)
     _preparation: Future[Any] | None = PrivateAttr(None)
 

@@ -242,7 +242,7 @@ class Tier:
 
 def headers_of(replica: Replica, about: Mapping[str, str], *, has_body: bool) -> dict[str, str]:
     """All headers of a request that are not the network library's own."""
-    headers = dict(replica.headers) | about
+    headers = {**replica.headers, **about}
     if has_body:
         headers["Content-Type"] = "application/json"
     if (traced := tracing.traceparent()) is not None:
