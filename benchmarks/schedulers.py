@@ -169,7 +169,7 @@ class Service:
         """Let in who has come, and do one piece of work, or jump to the next arrival."""
         while self._coming and self._coming[0].at <= self.clock:
             chunk = self._coming.popleft()
-            if self._admission.enter():
+            if self._admission.enter(live=True):
                 self._waiting.append(chunk)
         if not self._waiting and not self.scheduler.running:
             self.clock = self._coming[0].at if self._coming else self.clock

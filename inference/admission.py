@@ -15,12 +15,16 @@ from collections.abc import Callable
 MIN_RETRY_S, MAX_RETRY_S = 1, 30
 WINDOW = 64
 """So many answers tell how fast the device is: some batches, since those of one batch come all at once."""
+OF_JOBS = 0.75
+"""The share of the places, and of the time to wait, that what is not live may take."""
 ALWAYS = 2
 """So many are let in however slow the device was: without a second one there would be nothing to learn from."""
 
 
 class Admission:
     """Counts requests from their arrival to their answer. Used from one event loop.
+
+    A quarter is kept for live requests, which come into the batches first: where jobs have filled the rest, whoever listens is let in.
 
     Args:
         limit: how many may be in flight.
@@ -38,9 +42,12 @@ class Admission:
         self._crowded_since: float | None = None
         self._answers: deque[float] = deque([0.0], maxlen=WINDOW + 1)
 
-    def enter(self) -> bool:
+    def enter(self, *, live: bool = False) -> bool:
         """Take a place; False when there is none."""
-        if self.in_flight >= self.limit or (self.in_flight >= ALWAYS and self.expected_wait_s >= self.patience_s):
+        share = 1.0 if live else OF_JOBS
+        if self.in_flight >= self.limit * share:
+            return False
+        if self.in_flight >= ALWAYS and self.expected_wait_s >= self.patience_s * share:
             return False
         self.in_flight += 1
         if self.in_flight > 1 and self._crowded_since is None:

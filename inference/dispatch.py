@@ -12,7 +12,7 @@ from typing import Any
 from _bentoml_impl.server import app  # type: ignore[import-untyped]
 from bentoml._internal.marshal.dispatcher import CorkDispatcher
 
-HEAD_START_S = 10.0
+HEAD_START_S = 5.0
 """A live request counts as if it had come so much earlier. What has waited longer than this is no longer overtaken, so that live requests,
 however many there are, do not starve jobs."""
 DEFAULT_URGENCY = 3

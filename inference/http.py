@@ -82,7 +82,7 @@ class RequestMiddleware:
         if scope["path"] != SOUND:
             await self.app(scope, receive, send)
             return
-        if not self.admission.enter():
+        if not self.admission.enter(live=wire.live.get()):
             metrics.refused.inc()
             # Without a look at the body: who sends slowly need not finish to be told. The server reads on and throws away what still
             # comes, so that the connection lives.

@@ -116,12 +116,12 @@ class Job(Timestamps, Base):
         super().__init__(**{"traceparent": tracing.traceparent()} | columns)
 
 
-PATIENCE = timedelta(seconds=60)
+PATIENCE = timedelta(minutes=2)
 """So long newcomers come before others."""
 
 
 class Turn(Base):
-    """When somebody last had a turn in a lane. Of those who run equally many jobs comes next who has waited for over a minute, longest
+    """When somebody last had a turn in a lane. Of those who run equally many jobs comes next who has waited for over two minutes, longest
     first; then who never had a turn, so that a newcomer is soon served on a busy machine; then who waits longest.
     """
 

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -16,9 +17,9 @@ class Clock:
 
 def test_places_are_limited_and_given_back() -> None:
     gate = Admission(2)
-    assert [gate.enter(), gate.enter(), gate.enter()] == [True, True, False]
+    assert [gate.enter(live=True), gate.enter(live=True), gate.enter(live=True)] == [True, True, False]
     gate.leave()
-    assert gate.enter()
+    assert gate.enter(live=True)
     assert gate.in_flight == 2
 
 
@@ -27,11 +28,11 @@ def test_the_time_to_come_back_follows_the_speed_of_the_device() -> None:
     gate = Admission(20, clock)
     assert gate.retry_after_s == 1
     for _ in range(20):
-        gate.enter()
+        gate.enter(live=True)
     for _ in range(200):  # an answer every second, and somebody new takes its place
         clock.now += 1
         gate.leave()
-        gate.enter()
+        gate.enter(live=True)
     assert gate.retry_after_s == 10, "half of the twenty that wait, a second each"
 
 
@@ -39,11 +40,11 @@ def test_a_quiet_night_does_not_make_the_device_look_slow() -> None:
     clock = Clock()
     gate = Admission(20, clock)
     for _ in range(5):
-        gate.enter()
+        gate.enter(live=True)
         clock.now += 3600
         gate.leave()
     for _ in range(20):
-        gate.enter()
+        gate.enter(live=True)
     assert gate.retry_after_s == 1
 
 
@@ -51,12 +52,12 @@ def test_answers_that_come_in_batches_do_not_make_the_device_look_fast() -> None
     clock = Clock()
     gate = Admission(64, clock)
     for _ in range(64):
-        gate.enter()
+        gate.enter(live=True)
     for _ in range(20):  # sixteen every eight seconds
         clock.now += 8
         for _ in range(16):
             gate.leave()
-            gate.enter()
+            gate.enter(live=True)
         assert gate.retry_after_s == 16, "half of the 32 s"
     clock.now += 7
     assert gate.retry_after_s in range(16, 21)
@@ -66,16 +67,16 @@ def slow(clock: Clock, seconds: float, patience_s: float) -> Admission:
     """One whose device has needed so long for every answer of many."""
     gate = Admission(64, clock, patience_s=patience_s)
     for _ in range(2):
-        gate.enter()
+        gate.enter(live=True)
     for _ in range(80):
         clock.now += seconds
         gate.leave()
-        gate.enter()
+        gate.enter(live=True)
     return gate
 
 
 def places(gate: Admission) -> int:
-    while gate.enter():
+    while gate.enter(live=True):
         continue
     return gate.in_flight
 
@@ -93,7 +94,7 @@ def test_a_device_that_has_become_fast_is_believed() -> None:
     for _ in range(70):
         clock.now += 0.1
         gate.leave()
-        gate.enter()
+        gate.enter(live=True)
     assert places(gate) == 64
 
 
@@ -101,18 +102,35 @@ def test_a_device_that_stands_still_gets_nothing_more() -> None:
     clock = Clock()
     gate = slow(clock, 0.1, 30)
     for _ in range(18):
-        gate.enter()
+        gate.enter(live=True)
     clock.now += 3600
-    assert not gate.enter()
+    assert not gate.enter(live=True)
     assert gate.retry_after_s == 30
 
 
-@given(st.lists(st.booleans(), max_size=200), st.integers(1, 8))
-def test_never_more_than_the_limit(arrivals: list[bool], limit: int) -> None:
+def test_jobs_leave_room_for_who_listens() -> None:
+    gate = Admission(16)
+    assert [gate.enter() for _ in range(13)] == [True] * 12 + [False]
+    assert [gate.enter(live=True) for _ in range(5)] == [True] * 4 + [False]
+    slow_one = slow(Clock(), 3, 30)
+    while slow_one.enter():
+        continue
+    assert slow_one.in_flight == 8, "those that fit into three quarters of the thirty seconds"
+    assert places(slow_one) == 10
+
+
+@pytest.mark.parametrize("live", [True, False])
+def test_there_is_a_place_for_anybody(live: bool) -> None:
+    gate = Admission(1)
+    assert [gate.enter(live=live), gate.enter(live=live)] == [True, False]
+
+
+@given(st.lists(st.sampled_from(["job", "live", "answer"]), max_size=200), st.integers(1, 8))
+def test_never_more_than_the_limit(events: list[str], limit: int) -> None:
     gate, inside = Admission(limit), 0
-    for arrives in arrivals:
-        if arrives:
-            inside += gate.enter()
+    for event in events:
+        if event != "answer":
+            inside += gate.enter(live=event == "live")
         elif inside:
             gate.leave()
             inside -= 1

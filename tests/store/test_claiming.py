@@ -155,10 +155,10 @@ async def test_an_endless_row_of_new_accounts_is_served_first_and_starves_nobody
         await session.execute(update(Turn).where(Turn.user_id == regular).values(claimed_at=before, ended_at=before))
         await session.execute(update(Job).where(Job.user_id == regular).values(created_at=before))
     await serve_next()
-    assert served[-1] == regular, "for a minute"
+    assert served[-1] == regular, "for two minutes"
 
 
-async def test_who_waits_for_over_a_minute_comes_by_how_long(user: Any, job: Any, claim: Any) -> None:
+async def test_who_has_waited_for_long_comes_by_how_long(user: Any, job: Any, claim: Any) -> None:
     """New or not."""
     made = [await job(user_id=(await user()).id, created_at=utcnow() - PATIENCE - timedelta(seconds=age)) for age in (5, 9, 7)]
     fresh = await job(user_id=(await user()).id, created_at=utcnow())

@@ -118,6 +118,21 @@ async def test_a_busy_service_is_left_alone_by_the_requests_behind_too(clock: Cl
     assert clock.now >= 4
 
 
+async def test_a_service_without_room_for_jobs_is_asked_for_whoever_listens(clock: Clock) -> None:
+    """It keeps places for them."""
+    seen: list[httpx.Request] = []
+    asking = client(httpx.Response(429, headers={"Retry-After": "100"}), results(sound()), seen=seen, clock=clock)
+    with pytest.raises(InferenceUnavailableError):
+        await speak(asking)
+    waited = clock.now
+    assert len(await asking.synthesize(CHUNK, plan=PLAN, reference=REFERENCE, sampling=ANY_SAMPLING, live=True)) == 9 * 256
+    assert clock.now == waited
+    assert [request.headers.get("Priority") for request in seen] == [None, "u=1"]
+    with pytest.raises(InferenceUnavailableError):
+        await speak(asking)
+    assert len(seen) == 2, "jobs leave it alone until then"
+
+
 async def test_a_service_that_is_busy_for_longer_gets_the_job_back_then(clock: Clock) -> None:
     seen: list[httpx.Request] = []
     with pytest.raises(InferenceUnavailableError) as later:

@@ -56,12 +56,12 @@ class Replica:
         """Host and port, for logs: an address may hold a password."""
         return self.url.netloc.decode("ascii")
 
-    def busy_until(self, path: str) -> float:
-        """When it wants to be asked for this again. One that has no room for sound may well have time to plan."""
-        return self._busy_until.get(_kind(path), 0.0)
+    def busy_until(self, work: str) -> float:
+        """When it wants to be asked for this again: a path, or a part of its requests. One without room for sound may have time to plan."""
+        return self._busy_until.get(_kind(work), 0.0)
 
-    def rest_until(self, path: str, moment: float) -> None:
-        self._busy_until[_kind(path)] = max(moment, self.busy_until(path))
+    def rest_until(self, work: str, moment: float) -> None:
+        self._busy_until[_kind(work)] = max(moment, self.busy_until(work))
 
     def fail(self) -> None:
         """It has not answered, or answered as one that is broken."""
@@ -139,8 +139,8 @@ class Replicas:
         found = sorted(set(found))
         return [name.copy_with(host=address) for address in found] if len(found) > 1 else [name]
 
-    def choose(self, path: str, *, avoid: Collection[Replica] = (), affinity: str | None = None) -> Replica | None:
-        """The replica to ask for `path`; None where the breakers let nothing through.
+    def choose(self, work: str, *, avoid: Collection[Replica] = (), affinity: str | None = None) -> Replica | None:
+        """The replica to ask for this; None where the breakers let nothing through.
 
         Of those that are not busy, or will be free first, and not among `avoid`, if there are such, the one with the fewest requests in
         flight. With an `affinity` the same one for the same word, as long as the replicas stay the same: that one or none.
@@ -151,7 +151,7 @@ class Replicas:
         now, admitted = self._clock(), [replica for replica in self.known if replica.breaker.admits]
         # Of equals any one, or all workers would begin with the first.
         random.shuffle(admitted)
-        return min(admitted, key=lambda r: (max(now, r.busy_until(path)), r in avoid, r.in_flight), default=None)
+        return min(admitted, key=lambda r: (max(now, r.busy_until(work)), r in avoid, r.in_flight), default=None)
 
     async def close(self) -> None:
         for replica in self.known:
@@ -162,9 +162,9 @@ class Replicas:
         return min((replica.breaker.rest_s for replica in self.known), default=0.0)
 
 
-def _kind(path: str) -> str:
-    """The path without ids, of which there is no end."""
-    return "/".join(path.split("/")[:2])
+def _kind(work: str) -> str:
+    """Without ids in the path, of which there is no end."""
+    return "/".join(work.split("/")[:2])
 
 
 def _is_ip(host: str) -> bool:

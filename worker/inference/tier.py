@@ -6,7 +6,8 @@ import asyncio
 import random
 import time
 from collections.abc import Callable, Mapping
-from typing import Any, TypeVar
+from dataclasses import dataclass
+from typing import Any, Generic, TypeVar
 
 import httpx
 import msgspec
@@ -39,6 +40,23 @@ Body = Callable[[float], Mapping[str, Any]]
 T = TypeVar("T")
 
 log = structlog.get_logger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class _Request(Generic[T]):
+    """What is asked, and what `read` makes of the answer. `about`: headers of its own."""
+
+    method: str
+    path: str
+    body: Body | None
+    read: Callable[[bytes], T]
+    about: Mapping[str, str]
+    live: bool
+
+    @property
+    def work(self) -> str:
+        """For what a replica that is busy wants to be left alone: it keeps places for live requests that others may not have."""
+        return f"{self.path} live" if self.live else self.path
 
 
 class _PassingError(Exception):
@@ -106,23 +124,22 @@ class Tier:
         """
         deadline = self._clock() + timeout_s
         about = {"X-Request-ID": request_id} if request_id else {}
-        if live:
-            about["Priority"] = LIVE
+        request = _Request(method, path, body, read, about | ({"Priority": LIVE} if live else {}), live)
         self._budget.earn()
         tried: list[Replica] = []
         unusable = 0
         left = RETRIES if retries is None else retries
         while True:
-            replica = await self._free(path, tried, affinity, deadline)
+            replica = await self._free(request.work, tried, affinity, deadline)
             failure: WorkError
             try:
-                return await self._attempt(replica, method, path, body, read, about, deadline)
+                return await self._attempt(replica, request, deadline)
             except _PassingError as passing:
                 reason, failure = passing.reason, InferenceUnavailableError(max(5.0, passing.wait_s))
             except UnusableAnswerError as answered:
                 unusable += 1
                 reason, failure = "unusable answer", answered
-            if left == 0 or unusable > UNUSABLE_REPEATS or self.replicas.choose(path, affinity=affinity) is None:
+            if left == 0 or unusable > UNUSABLE_REPEATS or self.replicas.choose(request.work, affinity=affinity) is None:
                 raise failure
             if not self._budget.spend():
                 log.warning("inference retry budget spent", path=path, reason=reason)
@@ -151,14 +168,14 @@ class Tier:
 
         return any(await asyncio.gather(*map(says_so, self.replicas.known)))
 
-    async def _free(self, path: str, tried: list[Replica], affinity: str | None, deadline: float) -> Replica:
+    async def _free(self, work: str, tried: list[Replica], affinity: str | None, deadline: float) -> Replica:
         """The replica to ask, waited for where all have asked to be left alone."""
         while True:
             await self.replicas.refresh()
-            replica = self.replicas.choose(path, avoid=tried, affinity=affinity)
+            replica = self.replicas.choose(work, avoid=tried, affinity=affinity)
             if replica is None:
                 raise InferenceUnavailableError(max(5.0, self.replicas.rest_s()))
-            wait = replica.busy_until(path) - self._clock()
+            wait = replica.busy_until(work) - self._clock()
             if wait <= 0:
                 return replica
             if wait > PATIENCE_S or self._clock() + wait >= deadline:
@@ -166,42 +183,23 @@ class Tier:
             # Not all at the same moment, and never before it.
             await pause(wait + random.uniform(0, BACKOFF_S))  # noqa: S311 - jitter, not a secret
 
-    async def _attempt(
-        self,
-        replica: Replica,
-        method: str,
-        path: str,
-        body: Body | None,
-        read: Callable[[bytes], T],
-        about: Mapping[str, str],
-        deadline: float,
-    ) -> T:
+    async def _attempt(self, replica: Replica, request: _Request[T], deadline: float) -> T:
         with replica.asked():
             try:
                 async with replica.places.take(deadline - self._clock()) as client:
-                    answer = await self._ask(client, replica, method, path, body, about, deadline)
+                    answer = await self._ask(client, replica, request, deadline)
             except TimeoutError as full:
                 raise InferenceUnavailableError from full
-            return self._judged(replica, path, answer, read)
+            return self._judged(replica, request, answer)
 
-    async def _ask(
-        self,
-        client: httpx.AsyncClient,
-        replica: Replica,
-        method: str,
-        path: str,
-        body: Body | None,
-        about: Mapping[str, str],
-        deadline: float,
-    ) -> httpx.Response:
+    async def _ask(self, client: httpx.AsyncClient, replica: Replica, request: _Request[T], deadline: float) -> httpx.Response:
         left = deadline - self._clock()
-        content = msgspec.json.encode(body(left)) if body is not None else None
-        sent = headers_of(replica, about, has_body=body is not None)
+        content = msgspec.json.encode(request.body(left)) if request.body is not None else None
+        sent = headers_of(replica, request.about, has_body=content is not None)
+        url = f"{replica.url}{request.path}"
         try:
             async with asyncio.timeout(left):
-                return await client.request(
-                    method, f"{replica.url}{path}", content=content, headers=sent, extensions=dict(replica.extensions)
-                )
+                return await client.request(request.method, url, content=content, headers=sent, extensions=dict(replica.extensions))
         except (TimeoutError, httpx.ReadTimeout) as slow:
             replica.fail()
             raise AttemptFailedError("INFERENCE_TIMEOUT", "The speech service did not answer in time") from slow
@@ -209,12 +207,12 @@ class Tier:
             replica.fail()
             raise _PassingError(type(lost).__name__) from lost
 
-    def _judged(self, replica: Replica, path: str, answer: httpx.Response, read: Callable[[bytes], T]) -> T:
+    def _judged(self, replica: Replica, request: _Request[T], answer: httpx.Response) -> T:
         """What `read` makes of the answer, or what its status means, and what both say of the replica."""
         if not answer.is_success:
-            raise self._refusal(replica, path, answer)
+            raise self._refusal(replica, request.work, answer)
         try:
-            value = read(answer.content)
+            value = request.read(answer.content)
         except UnusableAnswerError:
             replica.fail()
             raise
@@ -224,19 +222,19 @@ class Tier:
         replica.breaker.succeed()
         return value
 
-    def _refusal(self, replica: Replica, path: str, answer: httpx.Response) -> Exception:
+    def _refusal(self, replica: Replica, work: str, answer: httpx.Response) -> Exception:
         status, wait = answer.status_code, _retry_after(answer)
         if status not in BUSY:
             if status >= 500:
                 replica.fail()
-            log.error("inference refused", path=path, status=status, replica=replica.name)
+            log.error("inference refused", path=work, status=status, replica=replica.name)
             return AttemptFailedError("SYNTHESIS_FAILED", f"The speech service refused the request (status {status})")
         if status == httpx.codes.TOO_MANY_REQUESTS:
             replica.breaker.succeed()
         elif wait is None:  # one that says when to come back is busy or starting, not broken
             replica.fail()
         if wait is not None:
-            replica.rest_until(path, self._clock() + wait)
+            replica.rest_until(work, self._clock() + wait)
         return _PassingError(str(status), wait or 0.0)
 
 
