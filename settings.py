@@ -173,7 +173,9 @@ class Settings(BaseSettings):
     training_steps: int = Field(300, ge=1, description="of a fine-tune, unless the request says how many epochs")
     training_max_steps: int = Field(5000, ge=1, description="of a fine-tune, whatever the request says")
     training_idle_s: float = Field(120, gt=0, description="a fine-tune that nobody has asked for this long stops, to be gone on with")
-    max_in_flight: int = Field(64, ge=1, description="requests for sound that may wait or run in one process; more are refused at once")
+    max_in_flight: int = Field(
+        64, ge=1, description="requests for sound that may wait or run in one process, of jobs 3 in 4; more are refused"
+    )
     max_batch_wait_ms: int = Field(
         240_000,
         ge=1,

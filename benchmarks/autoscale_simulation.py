@@ -42,8 +42,8 @@ class Plant:
     slots: int = 4
     chunk_concurrency: int = 4
     batch: int = 16
-    admitted: int = 64
-    patience_s: float = 30.0
+    admitted: int = 48
+    patience_s: float = 22.5
     worker_start_s: float = 15.0
     replica_start_s: float = 60.0
     staleness_s: float = 15.0

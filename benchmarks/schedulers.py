@@ -181,7 +181,7 @@ class Service:
         self.busy += seconds
         for chunk in done:
             chunk.done = self.clock
-            self._admission.leave()
+            self._admission.leave(live=True)
 
     def told(self) -> dict[str, Any]:
         """Sound a second from the first arrival to the last answer, and a second of the device being busy; latencies of chunks, and of the

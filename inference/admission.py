@@ -24,7 +24,8 @@ ALWAYS = 2
 class Admission:
     """Counts requests from their arrival to their answer. Used from one event loop.
 
-    A quarter is kept for live requests, which come into the batches first: where jobs have filled the rest, whoever listens is let in.
+    A quarter, of four places or more, is kept for live requests, which come into the batches first: where jobs have filled the rest,
+    whoever listens is let in.
 
     Args:
         limit: how many may be in flight.
@@ -36,6 +37,7 @@ class Admission:
         self.limit = limit
         self.patience_s = patience_s
         self.in_flight = 0
+        self._jobs = 0
         self._clock = clock
         # Only while others wait does the time between two answers tell how fast the device is: a clock that runs only then.
         self._crowded_s = 0.0
@@ -44,18 +46,22 @@ class Admission:
 
     def enter(self, *, live: bool = False) -> bool:
         """Take a place; False when there is none."""
-        share = 1.0 if live else OF_JOBS
-        if self.in_flight >= self.limit * share:
+        if self.in_flight >= self.limit or (self.in_flight >= ALWAYS and self.expected_wait_s >= self.patience_s):
             return False
-        if self.in_flight >= ALWAYS and self.expected_wait_s >= self.patience_s * share:
-            return False
+        if not live:
+            # Of the jobs alone, or enough live requests would keep them out for good.
+            wait_s = self.expected_wait_s * self._jobs / max(1, self.in_flight)
+            if self._jobs >= self.limit * OF_JOBS or (self.in_flight >= ALWAYS and wait_s >= self.patience_s * OF_JOBS):
+                return False
+            self._jobs += 1
         self.in_flight += 1
         if self.in_flight > 1 and self._crowded_since is None:
             self._crowded_since = self._clock()
         return True
 
-    def leave(self) -> None:
+    def leave(self, *, live: bool = False) -> None:
         """Give the place back, the request having been answered."""
+        self._jobs -= not live
         if self.in_flight > 1:
             self._answers.append(self._crowded())
         self.in_flight -= 1

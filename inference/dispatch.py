@@ -27,7 +27,7 @@ def is_live(priority: str) -> bool:
 
 
 class LiveFirst(deque[Any]):
-    """The queue of a dispatcher, sorted by arrival and head start. Its entries have an `enqueue_time` in seconds and items as `data`."""
+    """The queue of a dispatcher, sorted by arrival and head start. The `data` of its entries are items."""
 
     def append(self, entry: Any) -> None:
         place, due = len(self), _due(entry)
@@ -37,7 +37,8 @@ class LiveFirst(deque[Any]):
 
 
 def _due(entry: Any) -> float:
-    return float(entry.enqueue_time) - HEAD_START_S * any(item.live for item in entry.data)
+    # Not by its `enqueue_time`: the clock of that may be set.
+    return min(float(item.arrived) - HEAD_START_S * item.live for item in entry.data)
 
 
 class Dispatcher(CorkDispatcher[Any, Any]):

@@ -82,7 +82,8 @@ class RequestMiddleware:
         if scope["path"] != SOUND:
             await self.app(scope, receive, send)
             return
-        if not self.admission.enter(live=wire.live.get()):
+        live = wire.live.get()
+        if not self.admission.enter(live=live):
             metrics.refused.inc()
             # Without a look at the body: who sends slowly need not finish to be told. The server reads on and throws away what still
             # comes, so that the connection lives.
@@ -93,7 +94,7 @@ class RequestMiddleware:
             with metrics.in_flight.track_inprogress():
                 await self.app(scope, receive, send)
         finally:
-            self.admission.leave()
+            self.admission.leave(live=live)
 
     @staticmethod
     def _refuse(scope: Scope, headers: Headers) -> Response | None:

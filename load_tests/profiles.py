@@ -75,7 +75,11 @@ class Profile:
         if people < (least := sum(self.mix.values())):
             raise ValueError(f"{people} people are not of all kinds: there must be at least {least}")
         factor = people / max(stage.users for stage in self.stages)
-        return replace(self, stages=[replace(stage, users=max(least, round(stage.users * factor))) for stage in self.stages])
+        # More come faster, or they would not all have come before their stage is over.
+        stages = [
+            replace(stage, users=max(least, round(stage.users * factor)), rate=stage.rate * max(1.0, factor)) for stage in self.stages
+        ]
+        return replace(self, stages=stages)
 
 
 WAITS_MS = {

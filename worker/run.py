@@ -181,6 +181,7 @@ class JobRunner:
                 await announce(session, await session.get_one(Job, job.id))
                 if outcome.wakes:
                     await queue.wake(outcome.wakes)
+                await queue.end_turn(held.lease, job.user_id)
 
         await insist(write, until=held.until)
 
@@ -254,6 +255,7 @@ class JobRunner:
                 await self.handlers[job.kind].on_failure(session, job, code, message)
                 await announce(session, await session.get_one(Job, job.id))
                 await queue.wake([job.subject_id] if job.subject_id else [])
+                await queue.end_turn(held.lease, job.user_id)
 
         await insist(write, until=held.until)
         self.metrics.failed(job.kind, code)

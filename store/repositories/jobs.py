@@ -11,7 +11,7 @@ from typing import Any, cast
 from sqlalchemy import Integer, Select, bindparam, delete, func, select, update
 
 from store.clock import utcnow
-from store.models import Job, JobTimestamps
+from store.models import Job, JobTimestamps, Turn
 from store.models.job import CANCELLED, COMPLETED, FAILED, FINAL, PENDING, PREVIEW, PROCESSING, SYNTHESIS, TRAINING
 from store.repositories.base import Repository, Window
 
@@ -197,7 +197,11 @@ class JobRepository(Repository[Job]):
             .returning(Job)
             .execution_options(populate_existing=True)
         )  # fmt: skip
-        return again is not None
+        if again is None:
+            return False
+        # It was made long ago, but its owner waits for it only from now on.
+        await self.session.execute(update(Turn).where(Turn.user_id == again.user_id).values(ended_at=self._now()))
+        return True
 
     async def ended_before(self, kinds: Collection[str], before: datetime, limit: int) -> Sequence[str]:
         """Up to `limit` jobs of these kinds that ended before this."""

@@ -144,6 +144,16 @@ class JobQueue(Repository[Job]):
         """Fail for good."""
         return await self._end(lease, status=FAILED, message="Failed", error_code=code, error_message=message)
 
+    async def end_turn(self, lease: Lease, user_id: str) -> None:
+        """Note the end of the user's turn, if the job took one.
+
+        The last statement of its transaction: a claim locks a job and then the turn, and would wait for one that holds the turn and wants
+        another job.
+        """
+        if lease.lane:
+            turn = update(Turn).where(Turn.user_id == user_id, Turn.lane == lease.lane)
+            await self.session.execute(turn.values(ended_at=self._now()))
+
     async def ended_by(self, lease: Lease, status: str) -> bool:
         """Whether it was this very lease under which the job ended so: for a holder who has heard nothing of the commit."""
         ended = (Job.id == lease.job_id, Job.lease_owner == lease.owner, Job.attempt == lease.attempt, Job.status == status)
@@ -224,9 +234,6 @@ class JobQueue(Repository[Job]):
         ended = await self._written(lease, completed_at=self._now(), lease_until=None, **values)
         if ended is not None:
             await VoiceUsageRepository(self.session).count([ended])
-            if lease.lane:
-                turn = update(Turn).where(Turn.user_id == ended.user_id, Turn.lane == lease.lane)
-                await self.session.execute(turn.values(ended_at=self._now()))
         return ended is not None
 
     async def _write(self, lease: Lease, **values: Any) -> bool:

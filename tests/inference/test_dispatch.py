@@ -28,7 +28,7 @@ def test_any_other_is_not(priority: str) -> None:
 
 
 def entry(name: str, at: float, *, live: bool = False) -> Any:
-    return SimpleNamespace(name=name, enqueue_time=at, data=[SimpleNamespace(live=live)])
+    return SimpleNamespace(name=name, data=[SimpleNamespace(arrived=at, live=live)])
 
 
 def test_a_live_one_overtakes_what_has_not_waited_for_long() -> None:
@@ -46,7 +46,7 @@ async def test_a_service_full_of_jobs_answers_the_live_one_first(tmp_path: Path)
     ended: list[str] = []
 
     async def ask(http: httpx.AsyncClient, name: str, **headers: str) -> None:
-        answer = await http.post("/synthesize", json={"items": [item(479)]}, headers=headers)
+        answer = await http.post("/synthesize", json={"items": [item(477)]}, headers=headers)
         assert answer.json()[0]["ok"], answer.text
         ended.append(name)
 

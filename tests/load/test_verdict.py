@@ -128,6 +128,7 @@ class TestProfiles:
         spike = PROFILES["spike"]
         for people, users in ((640, [160, 640, 160]), (40, [10, 40, 10]), (8, [8, 8, 8])):
             assert [stage.users for stage in spike.among(people).stages] == users
+        assert [stage.rate for stage in spike.among(640).stages] == [10 * stage.rate for stage in spike.stages]
         with pytest.raises(ValueError, match="at least 8"):
             spike.among(7)
 

@@ -3,17 +3,15 @@
 from __future__ import annotations
 
 import asyncio
-from collections import Counter
 from datetime import timedelta
 from typing import Any
 
 import pytest
-from sqlalchemy import update
 
 from store.clock import utcnow
 from store.database import Database
-from store.models import CloneSample, Job, Turn
-from store.models.job import CANCELLED, CLONE_BUILD, COMPLETED, FAILED, PATIENCE, PENDING, PROCESSING, SAMPLE_PROCESSING, SYNTHESIS
+from store.models import CloneSample
+from store.models.job import CANCELLED, CLONE_BUILD, COMPLETED, FAILED, PENDING, PROCESSING, SAMPLE_PROCESSING, SYNTHESIS
 from store.repositories.jobs import JobRepository
 from store.repositories.queue import JobQueue
 
@@ -105,90 +103,6 @@ async def test_a_heavy_user_does_not_starve_the_others(user: Any, job: Any, clai
     first, second = await claim(), await claim()
     assert first.job_id != small.id  # nobody runs anything: priority
     assert second.job_id == small.id
-
-
-@pytest.mark.parametrize(("slots", "heavy"), [(1, 1), (2, 1), (2, 2), (4, 4), (2, 5)])
-async def test_who_comes_new_is_next_and_the_others_take_turns(
-    database: Database, user: Any, job: Any, claim: Any, row: Any, slots: int, heavy: int
-) -> None:
-    people = [(await user()).id for _ in range(heavy)]
-    for person in people:
-        for age in range(8):
-            await job(user_id=person, age=1000 + age)
-    running = [await claim() for _ in range(slots)]
-    new = await job(user_id=(await user()).id, created_at=utcnow())
-    claimed: list[Any] = []
-    for _ in range(1 + 3 * heavy):
-        async with database.write() as session:
-            assert await JobQueue(session).complete(running.pop(0))
-        running.append(await claim())
-        claimed.append(await row(running[-1].job_id))
-    # Only whoever has had no turn either and has waited longer comes first.
-    assert [each.id for each in claimed].index(new.id) == max(0, heavy - slots)
-    rounds = Counter(each.user_id for each in claimed if each.id != new.id)
-    assert rounds.keys() == set(people)
-    assert max(rounds.values()) - min(rounds.values()) <= 1
-
-
-async def test_an_endless_row_of_new_accounts_is_served_first_and_starves_nobody(
-    database: Database, user: Any, job: Any, claim: Any, row: Any
-) -> None:
-    """Two come for every job that ends: more than the only slot can serve."""
-    regular = (await user()).id
-    for _ in range(2):
-        await job(user_id=regular, created_at=utcnow())
-    served = []
-
-    async def serve_next() -> None:
-        lease = await claim()
-        served.append((await row(lease.job_id)).user_id)
-        async with database.write() as session:
-            assert await JobQueue(session).complete(lease)
-        for _ in range(2):
-            await job(user_id=(await user()).id, created_at=utcnow())
-
-    for _ in range(6):
-        await serve_next()
-    assert [number for number, person in enumerate(served) if person == regular] == [0], "newcomers come first"
-    before = utcnow() - PATIENCE
-    async with database.write() as session:
-        await session.execute(update(Turn).where(Turn.user_id == regular).values(claimed_at=before, ended_at=before))
-        await session.execute(update(Job).where(Job.user_id == regular).values(created_at=before))
-    await serve_next()
-    assert served[-1] == regular, "for two minutes"
-
-
-async def test_who_has_waited_for_long_comes_by_how_long(user: Any, job: Any, claim: Any) -> None:
-    """New or not."""
-    made = [await job(user_id=(await user()).id, created_at=utcnow() - PATIENCE - timedelta(seconds=age)) for age in (5, 9, 7)]
-    fresh = await job(user_id=(await user()).id, created_at=utcnow())
-    assert [(await claim()).job_id for _ in range(4)] == [made[1].id, made[2].id, made[0].id, fresh.id]
-
-
-@pytest.mark.parametrize("end", ["complete", "fail"])
-async def test_a_turn_is_paid_for_to_its_end(database: Database, user: Any, job: Any, claim: Any, end: str) -> None:
-    """Whoever comes while a long job runs is not behind the next one of the same person."""
-    heavy = (await user()).id
-    for _ in range(2):
-        await job(user_id=heavy, age=1000)
-    running = await claim()
-    new = await job(user_id=(await user()).id, created_at=utcnow())
-    async with database.write() as session:
-        queue = JobQueue(session)
-        assert await (queue.complete(running) if end == "complete" else queue.fail(running, "SPEECH_FAILED", "No sound."))
-    assert (await claim()).job_id == new.id
-
-
-async def test_a_turn_in_another_lane_is_none(database: Database, user: Any, job: Any, claim: Any, row: Any) -> None:
-    one, other = [(await user()).id for _ in range(2)]
-    for person, kind in ((one, SYNTHESIS), (other, SYNTHESIS), (other, SAMPLE_PROCESSING)):
-        await job(user_id=person, kind=kind, age=99)
-    for kinds in ((SYNTHESIS,), (SYNTHESIS,), (SAMPLE_PROCESSING,)):  # the turn of `one` is the older one in this lane
-        lease = await claim(kinds=kinds)
-        async with database.write() as session:
-            assert await JobQueue(session).complete(lease)
-    young, old = await job(user_id=one, age=1), await job(user_id=other, age=9)
-    assert [(await claim()).job_id, (await claim()).job_id] == [young.id, old.id]
 
 
 async def test_a_job_is_not_claimed_before_its_time(job: Any, claim: Any, row: Any) -> None:
