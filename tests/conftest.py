@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from itertools import count
 
 import pytest
+from hypothesis import HealthCheck, settings
 from sqlalchemy import text
 from sqlalchemy.engine import make_url
 from sqlalchemy.ext.asyncio import create_async_engine
@@ -17,6 +18,12 @@ from store.models import Base
 from tests.engines import S3, postgres_server, s3_server
 
 MIGRATED = "migrated"
+
+# A machine that stands still for a moment is no failure. The same examples every time, so that one failure in thousands of tests is one of
+# the change; `--hypothesis-profile=explore` looks for others.
+settings.register_profile("steady", deadline=None, derandomize=True, suppress_health_check=[HealthCheck.too_slow])
+settings.register_profile("explore", settings.get_profile("steady"), derandomize=False)
+settings.load_profile("steady")
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:

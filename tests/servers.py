@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import random
 import signal
 import socket
 import subprocess
@@ -20,11 +21,17 @@ START_TIMEOUT_S = 90
 STOP_TIMEOUT_S = 20
 
 
+_KERNELS_OWN_PORTS = 32768  # from here on; what is below is taken by nobody who does not ask for it by number
+_random = random.SystemRandom()  # not the one that tests seed: two of their processes would ask for the same
+
+
 def free_port() -> int:
-    """A port that nothing listens on now."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
+    """A port that nothing listens on now, and that no client's connection gets while its server is down for a moment."""
+    while True:
+        port = _random.randrange(20_000, _KERNELS_OWN_PORTS)
+        with socket.socket() as probe, contextlib.suppress(OSError):
+            probe.bind(("127.0.0.1", port))
+            return port
 
 
 @contextlib.contextmanager

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import time
 from collections import defaultdict
 from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
@@ -159,15 +161,23 @@ async def gather_rows(evidence: Evidence, stores: Stores) -> None:
         evidence.references[clone.id] = (clone.status, content and pcm_of(content))
 
 
+OPEN_S = 30.0
+"""A transaction that is open for so long was left open."""
+
+
 async def gather_connections(database: Database, processes: int) -> Connections:
-    """What the database sees of everybody but us."""
+    """What the database sees of everybody but us. Looked at again for a while where a transaction is open, as short ones always are."""
     seen = """
         SELECT count(*), count(*) FILTER (WHERE state LIKE 'idle in transaction%'), count(*) FILTER (WHERE wait_event_type = 'Lock')
         FROM pg_stat_activity WHERE backend_type = 'client backend' AND pid <> pg_backend_pid()
     """
-    async with database.read() as session:
-        there, idle, waiting = (await session.execute(text(seen))).one()
-    return Connections(int(there), processes, int(idle), int(waiting))
+    until = time.monotonic() + OPEN_S
+    while True:
+        async with database.read() as session:
+            there, idle, waiting = (await session.execute(text(seen))).one()
+        if not (idle or waiting) or time.monotonic() > until:
+            return Connections(int(there), processes, int(idle), int(waiting))
+        await asyncio.sleep(0.05)
 
 
 def _row(job: Job) -> Row:

@@ -19,8 +19,9 @@ from store.stores import Stores
 from store.vectors import VectorServer
 from tests.chaos import parts
 from tests.chaos.gate import Gate
-from tests.chaos.programs import Program, steady_port
+from tests.chaos.programs import Program
 from tests.engines import S3
+from tests.servers import free_port
 
 LEASE_S = 5.0
 ORPHAN_GRACE_S = 60.0  # far longer than a process is stopped between the storing of an object and the commit that names it
@@ -100,9 +101,9 @@ def _start(built: House, *kinds: str) -> None:
 
 def _plan(folder: Path, topology: Topology, replicas: int) -> House:
     folder.chmod(0o755)  # PostgreSQL runs as somebody else
-    s3_port, gate_port = steady_port(), steady_port()
+    s3_port, gate_port = free_port(), free_port()
     s3 = S3(f"http://127.0.0.1:{s3_port}")
-    inference_ports, api_ports = [steady_port() for _ in range(replicas)], [steady_port(), steady_port()]
+    inference_ports, api_ports = [free_port() for _ in range(replicas)], [free_port(), free_port()]
     database_url = f"postgresql+asyncpg://voxify@/{DATABASE}?host={folder / 'postgres'}"
     inference_urls = [f"http://127.0.0.1:{port}" for port in inference_ports]
     settings = {
@@ -114,7 +115,7 @@ def _plan(folder: Path, topology: Topology, replicas: int) -> House:
         "ANONYMOUS_REQUESTS_PER_MINUTE": "1000000", "SAMPLES_PER_DAY": "100000", "JOBS_PER_DAY": "100000", "STORAGE_BYTES": f"{2**50}",
         "QUEUE": topology,
     }  # fmt: skip
-    chroma_port, broker_port = steady_port(), steady_port()
+    chroma_port, broker_port = free_port(), free_port()
     if topology != "embedded":
         settings["VECTORS_URL"] = f"http://127.0.0.1:{chroma_port}/voxify"
     if topology == "celery":
@@ -130,7 +131,7 @@ def _plan(folder: Path, topology: Topology, replicas: int) -> House:
         programs.append(parts.chroma(folder, chroma_port))
         programs += [parts.worker(folder, number, settings, *(["--celery"] if topology == "celery" else [])) for number in range(2)]
     if topology == "celery":
-        programs += [*parts.rabbitmq(folder, broker_port, steady_port(), steady_port()), parts.beat(folder, settings)]
+        programs += [*parts.rabbitmq(folder, broker_port, free_port(), free_port()), parts.beat(folder, settings)]
     return House(
         folder=folder,
         programs={program.name: program for program in programs},

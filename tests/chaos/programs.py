@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
-import random
 import signal
-import socket
 import subprocess
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -17,16 +15,6 @@ from typing import Any
 from tests.servers import ROOT, STOP_TIMEOUT_S, descendants, stop
 
 START_TRIES = 20
-KERNELS_OWN_PORTS = 32768  # from here on; what is below is taken by nobody who does not ask for it by number
-
-
-def steady_port() -> int:
-    """A free port that no client's connection and no other test gets while its server is down for a moment."""
-    while True:
-        port = random.randrange(20_000, KERNELS_OWN_PORTS)
-        with socket.socket() as probe, contextlib.suppress(OSError):
-            probe.bind(("127.0.0.1", port))
-            return port
 
 
 @dataclass

@@ -11,9 +11,9 @@ import pytest
 from tests.chaos.faults import plan
 from tests.chaos.gate import Gate
 from tests.chaos.ledger import Voice
-from tests.chaos.programs import steady_port
 from tests.chaos.report import page, summary
 from tests.chaos.storm import Storm, weather, wishes
+from tests.servers import free_port
 
 VICTIMS = {name: name.split("-")[0] for name in ("api-0", "api-1", "worker-0", "inference", "postgres", "redis", "s3")}
 
@@ -48,7 +48,7 @@ async def test_a_gate_that_is_cut_resets_what_is_open_and_refuses_what_comes() -
         while line := await reader.readline():
             writer.write(line)
 
-    server_port, port = steady_port(), steady_port()
+    server_port, port = free_port(), free_port()
     gate = Gate(port, server_port)
     async with await asyncio.start_server(echo, "127.0.0.1", server_port):
         await gate.open()

@@ -98,8 +98,9 @@ def test_a_data_folder_has_one_stack(tmp_path: Path) -> None:
 def test_the_demo_waits_for_another_terminal_and_not_for_ever(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr(demo, "START_LIMIT_S", 1)
-    monkeypatch.setattr(demo, "PATIENCE_S", 0.1)
+    clock = [0.0]
+    monkeypatch.setattr(time, "monotonic", lambda: clock[0])
+    monkeypatch.setattr(time, "sleep", lambda pause: clock.__setitem__(0, clock[0] + pause))
     never = [SERVES, str(tmp_path / "never")]
     waiting = small_stack(tmp_path, Talk(), never, never)
     assert not demo.found_running(waiting)
@@ -109,6 +110,7 @@ def test_the_demo_waits_for_another_terminal_and_not_for_ever(
         with pytest.raises(DemoError, match="not ready"):
             demo.found_running(waiting)
     assert capsys.readouterr().out.count("waiting for http://") > 1
+    assert clock[0] > demo.START_LIMIT_S
 
 
 def test_the_demo_looks_soon_and_then_once_a_second(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:

@@ -42,7 +42,12 @@ def job_trace(api: ApiProcess, collector: Collector) -> list[Seen]:
     job = person.data("POST", "/job", json=wanted, headers={"traceparent": f"00-{TRACE}-{SPAN}-01", "X-Request-ID": "traced-1"})
     person.until(f"/job/{job['id']}", "completed")
     once = {"POST /api/v1/job", "claim", "job", "plan", "POST /plan", "encode", "store"}
-    return collector.wait(TRACE, lambda names: once < set(names) and 0 < names.count("chunk") == names.count("batch"))
+
+    def whole(names: list[str]) -> bool:
+        chunks = names.count("chunk")
+        return once < set(names) and 0 < chunks == names.count("batch") == names.count("POST /synthesize")
+
+    return collector.wait(TRACE, whole)
 
 
 def test_a_job_is_one_trace_through_every_process(job_trace: list[Seen]) -> None:
@@ -80,9 +85,10 @@ def test_a_worker_of_its_own_goes_on_with_the_trace(tmp_path: Path, inference_ur
         wanted = {"text_content": SAID, "voice_model_id": "default_voice_001"}
         job = person.data("POST", "/job", json=wanted, headers={"traceparent": f"00-{OTHER_TRACE}-{SPAN}-01"})
         person.until(f"/job/{job['id']}", "completed")
+        spans = collector.wait(OTHER_TRACE, lambda names: {"POST /api/v1/job", "claim", "job", "store", "batch"} < set(names))
+        # When the span of the job has ended, so have its numbers and lines.
         told = httpx.get(f"{metrics_url}/metrics").text
         worker_log = (tmp_path / "worker.log").read_text()
-    spans = collector.wait(OTHER_TRACE, lambda names: {"POST /api/v1/job", "claim", "job", "store", "batch"} < set(names))
     services = {span.name: span.service for span in spans}
     assert services.items() >= {"POST /api/v1/job": "voxify-api", "job": "voxify-worker", "batch": "voxify-inference"}.items()
     assert len({span.instance for span in spans}) == 3

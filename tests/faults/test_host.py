@@ -54,7 +54,7 @@ def read_only(folder: Path) -> Iterator[None]:
         mount("-o", "remount,bind,ro", str(folder))
         yield
     finally:
-        subprocess.run(["umount", str(folder)], check=True)
+        subprocess.run(["umount", "--lazy", str(folder)], check=True)
 
 
 def parts(api: ApiProcess) -> dict[str, str]:
