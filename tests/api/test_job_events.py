@@ -32,7 +32,7 @@ async def written(me: Caller, job_id: str, **columns: Any) -> None:
 
 
 async def following(stream: AsyncIterator[ServerSentEventMessage]) -> dict[str, Any]:
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(60):
         message = await anext(stream)
     assert isinstance(message.data, str)
     found: dict[str, Any] = json.loads(message.data)
@@ -41,13 +41,13 @@ async def following(stream: AsyncIterator[ServerSentEventMessage]) -> dict[str, 
 
 async def sent_away(stream: AsyncIterator[ServerSentEventMessage]) -> bool:
     """Whether it ends with the time after which to connect again."""
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(60):
         last = (await anext(stream)).encode().decode()
     return "retry: 1000" in last and "data:" not in last and await ended(stream)
 
 
 async def ended(stream: AsyncIterator[ServerSentEventMessage]) -> bool:
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(60):
         return await anext(stream, None) is None
 
 
@@ -120,7 +120,7 @@ async def test_a_quiet_stream_pings_without_an_event(me: Caller, monkeypatch: py
     monkeypatch.setattr(events, "PING_S", 0.02)
     stream = streams_of(me).follow(await me.job_row(status="processing"), None)
     await following(stream)
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(60):
         ping = (await anext(stream)).encode().decode()
     assert ping.startswith(": ping")
     assert "data:" not in ping, "an event with empty data would be read as JSON"
@@ -209,6 +209,6 @@ async def test_a_stream_outlives_a_database_that_is_away_for_a_moment(me: Caller
     with monkeypatch.context() as broken:
         broken.setattr(events.JobRepository, "stamps", away)
         await written(me, job_id, progress=30.0)
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(60):
             await failed.wait()
     assert (await following(stream))["progress"] == 30

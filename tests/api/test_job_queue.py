@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import time
+from collections.abc import Awaitable, Callable
 from datetime import timedelta
 from typing import Any
 
@@ -117,7 +118,7 @@ async def test_streams_tell_the_place_and_the_time(quiet: Caller, monkeypatch: p
     monkeypatch.setattr(events, "LOOK_S", 0.05)
 
     async def next_of(stream: Any) -> dict[str, Any]:
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(60):
             found: dict[str, Any] = json.loads((await anext(stream)).data)
         return found
 
@@ -150,33 +151,47 @@ async def test_many_streams_share_one_look(quiet: Caller) -> None:
         await stream.aclose()
 
 
+async def kept_once(promises: Callable[[], Awaitable[list[float]]]) -> None:
+    """Whether all were kept within a factor of two in one of three tries: a machine that stands still for a second keeps none, and an
+    estimate that is wrong is so each time."""
+    tries = []
+    for _ in range(3):
+        tries.append(await promises())
+        if all(0.5 <= promised_to_taken <= 2 for promised_to_taken in tries[-1]):
+            return
+    raise AssertionError(tries)
+
+
 async def test_the_promise_is_kept_within_a_factor_of_two(me: Caller, stranger: Caller) -> None:
     """A known load: jobs of 40 to 120 characters, of two people, each of whose characters takes four milliseconds, in two slots."""
     worker = me.app.state.rooms.worker
     worker.runner.handlers["synthesis"] = Scripted()
-    first = [await waiting(me, text_length=length) for length in (60, 100, 80, 40)]
-    worker.ring()
-    for job_id in first:
-        await me.until(f"/job/{job_id}", "completed")
-    lengths = [120, 40, 80, 60, 100, 120, 40, 80, 60, 100]
-    jobs = [Job(id=new_id("job"), user_id=(me, stranger)[n % 2].who.id, text_length=length, available_at=utcnow())
-            for n, length in enumerate(lengths)]  # fmt: skip
-    await me.add(*jobs)
-    worker.ring()
-    began, promised, took = time.monotonic(), {}, {}
-    for who in (me, stranger):
-        for job in await who.data("GET", "/job"):
-            if job["status"] in {"pending", "processing"}:
-                promised[job["id"]] = time.monotonic() - began + job["eta_seconds"]
-    for job in jobs:
-        await (me if job.user_id == me.who.id else stranger).until(f"/job/{job.id}", "completed")
-    for job in jobs:
-        took[job.id] = ((await me.row(Job, job.id)).completed_at - job.available_at).total_seconds()
-    assert len(promised) >= 8
-    late = [job_id for job_id in promised if took[job_id] > 0.6]
-    assert len(late) >= 5
-    for job_id in late:
-        assert 0.5 <= promised[job_id] / took[job_id] <= 2, (promised[job_id], took[job_id])
+
+    async def promises() -> list[float]:
+        first = [await waiting(me, text_length=length) for length in (60, 100, 80, 40)]
+        worker.ring()
+        for job_id in first:
+            await me.until(f"/job/{job_id}", "completed")
+        lengths = [120, 40, 80, 60, 100, 120, 40, 80, 60, 100]
+        jobs = [Job(id=new_id("job"), user_id=(me, stranger)[n % 2].who.id, text_length=length, available_at=utcnow())
+                for n, length in enumerate(lengths)]  # fmt: skip
+        await me.add(*jobs)
+        worker.ring()
+        began, promised, took = time.monotonic(), {}, {}
+        for who in (me, stranger):
+            for job in await who.data("GET", "/job"):
+                if job["status"] in {"pending", "processing"}:
+                    promised[job["id"]] = time.monotonic() - began + job["eta_seconds"]
+        for job in jobs:
+            await (me if job.user_id == me.who.id else stranger).until(f"/job/{job.id}", "completed")
+        for job in jobs:
+            took[job.id] = ((await me.row(Job, job.id)).completed_at - job.available_at).total_seconds()
+        assert len(promised) >= 8
+        late = [job_id for job_id in promised if took[job_id] > 0.6]
+        assert len(late) >= 5
+        return [promised[job_id] / took[job_id] for job_id in late]
+
+    await kept_once(promises)
 
 
 async def test_the_promise_is_kept_where_one_person_may_not_have_all_slots(me: Caller, stranger: Caller) -> None:
@@ -184,26 +199,29 @@ async def test_the_promise_is_kept_where_one_person_may_not_have_all_slots(me: C
     rooms = me.app.state.rooms
     rooms.apply(me.app.state.settings.model_copy(update={"user_concurrency": 1}))
     rooms.worker.runner.handlers["synthesis"] = Scripted()
-    first = await waiting(me, text_length=80)
-    rooms.worker.ring()
-    await me.until(f"/job/{first}", "completed")
-    mine = [Job(id=new_id("job"), user_id=me.who.id, text_length=100, available_at=utcnow()) for _ in range(8)]
-    theirs = Job(id=new_id("job"), user_id=stranger.who.id, text_length=60, available_at=utcnow())
-    await me.add(*mine, theirs)
-    rooms.worker.ring()
-    began = time.monotonic()
-    promised = {
-        job["id"]: time.monotonic() - began + job["eta_seconds"]
-        for job in await me.data("GET", "/job")
-        if job["status"] in {"pending", "processing"}
-    }
-    alone = await me.data("GET", f"/job/{mine[-1].id}")
-    for job in mine:
-        await me.until(f"/job/{job.id}", "completed")
-    for job in mine[2:]:
-        took = ((await me.row(Job, job.id)).completed_at - job.available_at).total_seconds()
-        assert 0.5 <= promised[job.id] / took <= 2, (promised[job.id], took)
-    assert alone["eta_seconds"] == pytest.approx(promised[mine[-1].id], rel=0.5), "asked for alone or in a list"
+
+    async def promises() -> list[float]:
+        first = await waiting(me, text_length=80)
+        rooms.worker.ring()
+        await me.until(f"/job/{first}", "completed")
+        mine = [Job(id=new_id("job"), user_id=me.who.id, text_length=100, available_at=utcnow()) for _ in range(8)]
+        theirs = Job(id=new_id("job"), user_id=stranger.who.id, text_length=60, available_at=utcnow())
+        await me.add(*mine, theirs)
+        rooms.worker.ring()
+        began = time.monotonic()
+        promised = {
+            job["id"]: time.monotonic() - began + job["eta_seconds"]
+            for job in await me.data("GET", "/job")
+            if job["status"] in {"pending", "processing"}
+        }
+        alone = await me.data("GET", f"/job/{mine[-1].id}")
+        for job in mine:
+            await me.until(f"/job/{job.id}", "completed")
+        took = {job.id: ((await me.row(Job, job.id)).completed_at - job.available_at).total_seconds() for job in mine[2:]}
+        assert alone["eta_seconds"] == pytest.approx(promised[mine[-1].id], rel=0.5), "asked for alone or in a list"
+        return [promised[job_id] / taken for job_id, taken in took.items()]
+
+    await kept_once(promises)
 
 
 async def test_a_long_queue_is_looked_at_now_and_then(quiet: Caller, stranger: Caller, monkeypatch: pytest.MonkeyPatch) -> None:

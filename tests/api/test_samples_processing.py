@@ -60,7 +60,7 @@ async def test_processing_is_repeated_and_leaves_one_prepared_form(me: Caller) -
     again = await me.row(Sample, sample_id)
     assert (again.status, again.prepared_path != first) == ("ready", True)
     assert len(me.inference.asked("/embed")) == 2
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(60):
         while (await me.counts())[3] != 2:  # the old form goes after the commit
             await asyncio.sleep(0.02)
     assert await me.stores.vectors.ids() == [sample_id]

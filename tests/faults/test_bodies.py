@@ -62,7 +62,7 @@ async def test_a_client_that_falls_silent_counts_as_gone(monkeypatch: pytest.Mon
     monkeypatch.setattr(bodies, "SILENCE_S", silence_s)
     monkeypatch.setattr(bodies, "LINGER_S", 0.02)
     line = Line((b"a", True))
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(20):
         await Bodies(reading, timeout_s)(UPLOAD, line.receive, line.send)  # type: ignore[arg-type]
     assert line.answer[1]["body"] == b"http.disconnect"
     assert line.closes
@@ -81,13 +81,13 @@ async def test_an_early_answer_goes_out_at_once_and_the_rest_is_taken_within_bou
 async def test_an_early_answer_waits_for_no_silent_client(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(bodies, "LINGER_S", 0.02)
     line = Line((b"a", True))
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(20):
         await Bodies(answering, 60)(UPLOAD, line.receive, line.send)  # type: ignore[arg-type]
     assert line.answer[-1] == {"type": "http.response.body", "body": b"", "more_body": False}
 
 
 async def test_a_request_without_a_body_is_not_looked_at() -> None:
     line = Line()
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(20):
         await Bodies(answering, 60)({"type": "http", "headers": []}, line.receive, line.send)  # type: ignore[arg-type]
     assert not line.closes

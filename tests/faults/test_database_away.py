@@ -165,7 +165,7 @@ async def test_to_take_leave_of_a_server_that_stands_still_takes_no_longer(
     database = Database(url)
     await until_it_answers(database, write, glance)
     server.pause()
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(8):
         await database.close()
 
 

@@ -156,7 +156,7 @@ async def test_an_index_that_hangs_holds_up_nothing_else() -> None:
     index = Hangs()
     vectors = Vectors(index)  # type: ignore[arg-type]
     waiting = [asyncio.create_task(vectors.ping()) for _ in range(50)]
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(60):
         assert await asyncio.to_thread(lambda: "done") == "done"
     assert not any(task.done() for task in waiting)
     index.go_on.set()

@@ -140,14 +140,14 @@ async def test_an_end_is_let_go_with_the_lease(
         return Outcome({"output_path": f"jobs/{job.id}/1-mine.wav"}, stored=(f"jobs/{job.id}/1-mine.wav",))
 
     made = await make_job()
-    running = runner(stores, Scripted(work), lease_s=0.5)
+    running = runner(stores, Scripted(work), lease_s=2)
     began = asyncio.get_running_loop().time()
     with capture_logs() as lines, pytest.raises(UnreachableError):
         async with asyncio.timeout(WAIT_S):
             await running.run(await claim(running))
     # The last one when the lease ran out, and none long after that, which was a matter of seconds.
-    assert asyncio.get_running_loop().time() - began >= 0.5
-    assert 10**6 - database.times >= 3
+    assert asyncio.get_running_loop().time() - began >= 2
+    assert 10**6 - database.times >= 2
     assert "job not ended" in [line["event"] for line in lines]
     assert (await job_row(made.id)).status == "processing", "it is for the sweeper to take back"
     kept = [stat.key async for stat in stores.objects.list()]

@@ -155,7 +155,8 @@ async def test_whoever_lost_the_lease_writes_nothing(stores: Stores, make_job: M
     assert (row.status, row.lease_owner, row.output_path) == ("processing", "somebody else", None)
 
 
-async def test_heartbeat_keeps_a_slow_job(stores: Stores, make_job: MakeJob, job_row: ReadJob) -> None:
+async def test_heartbeat_keeps_a_slow_job(stores: Stores, make_job: MakeJob, job_row: ReadJob, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("worker.run.BEATS_A_LEASE", 300)
     made = await make_job()
 
     async def work(job: Job, report: Report) -> Outcome:
@@ -166,7 +167,7 @@ async def test_heartbeat_keeps_a_slow_job(stores: Stores, make_job: MakeJob, job
             assert not await JobQueue(session).recover(3)
         return Outcome()
 
-    running = runner(stores, Scripted(work), lease_s=0.6)
+    running = runner(stores, Scripted(work), lease_s=30)
     assert await running.run(await claim(running)) == "completed"
 
 
@@ -196,7 +197,7 @@ async def test_the_sweeper_takes_back_the_jobs_of_the_dead(stores: Stores, make_
     running.lease_s = 30
     worker = Worker(running, Sweeper(running, orphan_grace_s=60), lanes=slots_of(1), poll_s=30, sweep_s=0.05, orphan_sweep_s=60)
     worker.start()
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(60):
         while (await job_row(made.id)).status != "completed":
             await asyncio.sleep(0.02)
     await worker.stop(grace_s=1)
@@ -263,13 +264,13 @@ async def test_a_process_that_stood_still_goes_on_with_a_job_that_nobody_has_tak
 
     async def work(job: Job, report: Report) -> Outcome:
         await asyncio.sleep(0)
-        time.sleep(0.7)  # noqa: ASYNC251 - all of it stands still, for longer than the lease
+        time.sleep(2.2)  # noqa: ASYNC251 - all of it stands still, for longer than the lease
         before = (await job_row(made.id)).lease_until
         while (await job_row(made.id)).lease_until == before:
             await asyncio.sleep(0.01)
         return Outcome()
 
-    running = runner(stores, Scripted(work), lease_s=0.5)
+    running = runner(stores, Scripted(work), lease_s=2)
     assert await running.run(await claim(running)) == "completed"
 
 

@@ -80,7 +80,7 @@ async def told(handler: TrainingHandler, job: Job) -> tuple[Any, list[tuple[floa
     async def report(progress: float, message: str) -> None:
         reports.append((progress, message))
 
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(60):
         return (await handler.run(job, report)).columns, reports
 
 
@@ -161,7 +161,7 @@ async def test_only_what_its_owner_takes_back_is_removed(stores: Stores, job: Jo
         claimed = await JobQueue(session).claim(runner.new_owner(), 30, ["training"])
     assert claimed is not None
     work = asyncio.create_task(runner.run(claimed))
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(60):
         await tier.looked.wait()
         if taken_back:
             async with stores.database.write() as session:

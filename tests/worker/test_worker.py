@@ -58,7 +58,7 @@ async def test_no_slot_silences_the_bell_of_another() -> None:
     queue = SlowQueue()
     worker = worker_on(queue)
     worker.start()
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(60):
         await queue.looking.wait()
         await queue.voice_looks.acquire()
         worker.ring()  # a job was written after the speech slot had begun to look
@@ -73,7 +73,7 @@ async def test_a_bell_for_one_lane_wakes_no_other() -> None:
     queue.go.set()
     worker = worker_on(queue)
     worker.start()
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(60):
         await queue.looking.wait()
         await queue.voice_looks.acquire()
         worker.ring(LANES[SPEECH])

@@ -89,6 +89,6 @@ async def wire(url: str) -> AsyncIterator[Wire]:
         made.cut()
         listening.close()
         with suppress(TimeoutError):
-            async with asyncio.timeout(5):
+            async with asyncio.timeout(60):
                 await listening.wait_closed()
         shutil.rmtree(folder)
