@@ -31,7 +31,8 @@ class Plant:
     Attributes:
         slots: jobs at once of one worker; chunk_concurrency: chunks of one job at the inference tier at once.
         batch: chunks that a replica computes together, at most.
-        admitted, patience_s: a replica refuses what would make more requests than the first, or take it longer than the second.
+        admitted, patience_s: a replica refuses what would make more requests than the first, or take it longer than the second: three
+            quarters of what the service takes, as the rest is kept for live speech, which nobody asks for here.
         worker_start_s, replica_start_s: from the decision until it takes work.
         staleness_s: age of the metrics that the scalers decide by.
     """

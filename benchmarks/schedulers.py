@@ -169,6 +169,7 @@ class Service:
         """Let in who has come, and do one piece of work, or jump to the next arrival."""
         while self._coming and self._coming[0].at <= self.clock:
             chunk = self._coming.popleft()
+            # All of the places, which jobs alone would not get: what is compared is the schedulers.
             if self._admission.enter(live=True):
                 self._waiting.append(chunk)
         if not self._waiting and not self.scheduler.running:
